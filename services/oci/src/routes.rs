@@ -67,11 +67,14 @@ impl<'a> RawRoute<'a> {
     }
 }
 
+/// How to make a route of a name.
+type NameAlone = for<'a> fn(&'a str) -> RawRoute<'a>;
+
 /// How to make a route of a name and what follows it.
 type NameAndLast = for<'a> fn(&'a str, &'a str) -> RawRoute<'a>;
 
 /// Routes that end in a fixed text.
-const SUFFIXES: &[(&str, for<'a> fn(&'a str) -> RawRoute<'a>)] = &[
+const SUFFIXES: &[(&str, NameAlone)] = &[
     ("/tags/list", |name| RawRoute::Tags(name)),
     ("/blobs/uploads/", |name| RawRoute::Uploads(name)),
     ("/blobs/uploads", |name| RawRoute::Uploads(name)),
