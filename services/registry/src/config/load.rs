@@ -333,3 +333,311 @@ pub fn health_url(config: &Config) -> String {
     let listen: &Listen = &config.http.addr;
     format!("{scheme}://{}/livez", listen.reachable())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Anonymous, Auth, Durability, Duration, Empty, LogLevel, Required};
+
+    /// Reads a file of this text with these variables.
+    fn load(yaml: &str, variables: &[(&str, &str)]) -> Result<Config, String> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("config.yaml");
+        std::fs::write(&path, yaml).expect("a file");
+        let variables = variables.iter().map(|(name, value)| (name.into(), value.into()));
+        Config::load_with(Some(&path), variables)
+            .map_err(|error| error.to_string().replace(&path.display().to_string(), "FILE"))
+    }
+
+    fn shipped(name: &str) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../../config/registry")
+            .join(name)
+    }
+
+    #[test]
+    fn the_shipped_files_make_the_two_generations() {
+        for (name, port, complete) in [("current.yaml", 5001, false), ("complete.yaml", 5002, true)] {
+            let config = Config::load_with(Some(&shipped(name)), []).expect(name);
+            assert_eq!(config.http.addr.port(), port);
+            assert_eq!(
+                (config.serves_referrers(), config.serves_discovery()),
+                (complete, complete)
+            );
+            let root = config.storage.filesystem.expect("a folder").rootdirectory;
+            assert_eq!(
+                root,
+                PathBuf::from(format!(
+                    "/tmp/registry-{}-root-dir",
+                    name.trim_end_matches(".yaml")
+                ))
+            );
+        }
+    }
+
+    #[test]
+    fn an_empty_file_is_the_defaults() {
+        assert_eq!(load("", &[]), Ok(Config::default()));
+        assert_eq!(load("version: 0.1\n", &[]), Ok(Config::default()));
+    }
+
+    #[test]
+    fn every_key_is_read() {
+        let config = load(
+            "version: 0.1
+log: {level: debug, formatter: json, accesslog: {disabled: true}, fields: {a: b}}
+storage:
+  filesystem: {rootdirectory: /x, durability: none}
+  delete: {enabled: false}
+  maintenance:
+    uploadpurging: {enabled: true, age: 1h, interval: 10m, dryrun: true}
+    readonly: {enabled: true}
+    gc: {enabled: true, interval: 1h, grace: 5m, dryrun: true}
+http:
+  addr: :5001
+  headers: {X-A: [b, c]}
+  draintimeout: 5s
+  tls: {certificate: /c, key: /k}
+  debug: {addr: 'localhost:5005', prometheus: {enabled: true, path: /m}}
+  limits: {manifest: 8MiB, connections: 7, workers: 3, headtimeout: 1s, bodytimeout: 2s, keepalive: 3s}
+health: {storagedriver: {enabled: false, interval: 1s, threshold: 1}}
+auth: {htpasswd: {realm: r, path: /p, anonymous: pull}}
+validation: {disabled: false, manifests: {images: {blobs: none}, indexes: {platforms: none}}}
+extensions: {oci: {artifacts: [referrers], ext: [discover]}}
+",
+            &[],
+        )
+        .expect("a configuration");
+        assert_eq!(config.log.level, LogLevel::Debug);
+        assert_eq!(
+            config.storage.filesystem.expect("a folder").durability,
+            Durability::None
+        );
+        assert_eq!(config.storage.maintenance.gc.grace, Duration::seconds(300));
+        assert_eq!(config.http.addr.to_string(), ":5001");
+        assert_eq!(config.http.headers["X-A"], ["b", "c"]);
+        assert_eq!(config.http.limits.manifest.0, 8 << 20);
+        assert_eq!(
+            config.auth.map(|Auth { htpasswd }| htpasswd.anonymous),
+            Some(Anonymous::Pull)
+        );
+        assert_eq!(config.validation.manifests.images.blobs, Required::None);
+        assert!(config.extensions.oci.artifacts.len() == 1 && config.extensions.oci.ext.len() == 1);
+    }
+
+    #[test]
+    fn what_is_not_known_is_refused_with_its_path() {
+        for (yaml, expected) in [
+            ("htp: {}", "FILE: htp: unknown field `htp`"),
+            ("http: {adr: x}", "FILE: http.adr: unknown field `adr`"),
+            (
+                "storage: {maintenance: {gc: {every: 1h}}}",
+                "FILE: storage.maintenance.gc.every: unknown field",
+            ),
+            (
+                "storage: {s3: {bucket: x}}",
+                "FILE: storage.s3: unknown field `s3`",
+            ),
+            (
+                "extensions: {oci: {artifacts: [refs]}}",
+                "FILE: extensions.oci.artifacts[0]: ",
+            ),
+            (
+                "storage: {inmemory: {size: 3}}",
+                "FILE: storage.inmemory.size: unknown field `size`",
+            ),
+        ] {
+            let error = load(yaml, &[]).expect_err(yaml);
+            assert!(error.starts_with(expected), "{yaml}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_bad_value_is_named_with_its_path_and_what_was_expected() {
+        for (yaml, expected) in [
+            ("version: 0.2", r#"FILE: version: "0.2" is not a version"#),
+            (
+                "http: {addr: here}",
+                r#"FILE: http.addr: "here" is not an address to listen on: expected host:port"#,
+            ),
+            (
+                "http: {draintimeout: 30}",
+                r#"FILE: http.draintimeout: "30" is not a duration: expected"#,
+            ),
+            (
+                "http: {limits: {manifest: 4MB}}",
+                r#"FILE: http.limits.manifest: "4MB" is not a number of bytes"#,
+            ),
+            (
+                "http: {limits: {connections: -1}}",
+                "FILE: http.limits.connections: ",
+            ),
+            (
+                "http: {limits: {connections: 0}}",
+                "FILE: http.limits.connections: 0 is not possible",
+            ),
+            (
+                "http: {headers: {'a b': [x]}}",
+                "FILE: http.headers.a b: not the name of a header",
+            ),
+            (
+                "http: {headers: {a: [\"x\\ny\"]}}",
+                "FILE: http.headers.a: \"x\\ny\" is not the value of a header",
+            ),
+            ("http: {headers: {a: x}}", "FILE: http.headers.a: "),
+            (
+                "storage: {delete: {enabled: maybe}}",
+                "FILE: storage.delete.enabled: ",
+            ),
+            (
+                "storage: {filesystem: {}}",
+                "FILE: storage.filesystem: missing configuration field",
+            ),
+            (
+                "storage: {filesystem: {rootdirectory: /x}, inmemory: {}}",
+                "FILE: storage: both filesystem and inmemory",
+            ),
+            (
+                "storage: {maintenance: {gc: {interval: 0s}}}",
+                "FILE: storage.maintenance.gc.interval: 0 is not possible",
+            ),
+            ("log: {level: loud}", "FILE: log.level: "),
+            (
+                "http: {addr: ':1', debug: {addr: ':1'}}",
+                "FILE: http.debug.addr: the same as http.addr",
+            ),
+            (
+                "auth: {htpasswd: {realm: x}}",
+                "FILE: auth.htpasswd: missing configuration field",
+            ),
+        ] {
+            let error = load(yaml, &[]).expect_err(yaml);
+            assert!(error.starts_with(expected), "{yaml}: {error}");
+        }
+        let error = load("log: {level: loud}", &[]).expect_err("no level");
+        assert!(error.contains("loud") && error.contains("debug"), "{error}");
+    }
+
+    #[test]
+    fn a_section_that_is_written_but_empty_is_not_taken_for_absent() {
+        for yaml in [
+            "auth:",
+            "auth: {htpasswd: }",
+            "http: {tls: }",
+            "http: {debug: }",
+            "storage: {filesystem: }",
+        ] {
+            let error = load(yaml, &[]).expect_err(yaml);
+            assert!(error.starts_with("FILE: "), "{yaml}: {error}");
+        }
+        for yaml in ["storage: {inmemory: }", "storage: {inmemory: {}}"] {
+            assert_eq!(
+                load(yaml, &[]).expect(yaml).storage.inmemory,
+                Some(Empty {}),
+                "{yaml}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_not_yaml_is_refused() {
+        for yaml in [
+            "a: [",
+            "- a\n- b",
+            "text",
+            "http: {}\nhttp: {}",
+            "---\na: b\n---\nc: d",
+            "? [a]\n: b",
+        ] {
+            let error = load(yaml, &[]).expect_err(yaml);
+            assert!(
+                error.starts_with("FILE: not a configuration in YAML: "),
+                "{yaml}: {error}"
+            );
+        }
+        let missing = Config::load_with(Some(Path::new("/no/such/file.yaml")), []).expect_err("no file");
+        assert!(
+            missing.to_string().starts_with("/no/such/file.yaml: cannot read"),
+            "{missing}"
+        );
+    }
+
+    #[test]
+    fn every_key_can_be_overridden_by_the_environment() {
+        let config = load(
+            "http: {addr: ':1', headers: {X-A: [b]}}\nstorage: {filesystem: {rootdirectory: /x}}",
+            &[
+                ("REGISTRY_HTTP_ADDR", "0.0.0.0:5001"),
+                ("REGISTRY_HTTP_LIMITS_CONNECTIONS", "12"),
+                ("REGISTRY_HTTP_HEADERS", "{X-C: [d]}"),
+                ("REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY", "/var/lib/registry"),
+                ("REGISTRY_STORAGE_DELETE_ENABLED", "false"),
+                ("REGISTRY_STORAGE_MAINTENANCE_GC_GRACE", "2h"),
+                ("REGISTRY_EXTENSIONS_OCI_ARTIFACTS", "[referrers]"),
+                ("REGISTRY_LOG_FIELDS_SERVICE", "5"),
+                ("REGISTRY_AUTH", "htpasswd"),
+                ("REGISTRY_AUTH_HTPASSWD_PATH", "/p"),
+                ("HTTP_ADDR", "of no interest"),
+            ],
+        )
+        .expect("a configuration");
+        assert_eq!(config.http.addr.to_string(), "0.0.0.0:5001");
+        assert_eq!(config.http.limits.connections, 12);
+        assert_eq!(config.http.headers["X-C"], ["d"]);
+        assert_eq!(
+            config.storage.filesystem.expect("a folder").rootdirectory,
+            PathBuf::from("/var/lib/registry")
+        );
+        assert!(!config.storage.delete.enabled);
+        assert_eq!(config.storage.maintenance.gc.grace, Duration::hours(2));
+        assert!(config.extensions.oci.artifacts.len() == 1);
+        assert_eq!(config.log.fields["service"], "5");
+        assert_eq!(
+            config.auth.expect("authentication").htpasswd.path,
+            PathBuf::from("/p")
+        );
+    }
+
+    #[test]
+    fn a_bad_variable_is_named() {
+        for (name, value, expected) in [
+            (
+                "REGISTRY_HTTP_ADR",
+                "x",
+                "environment variable REGISTRY_HTTP_ADR: http.adr: unknown field",
+            ),
+            (
+                "REGISTRY_HTTP_ADDR",
+                "x",
+                "environment variable REGISTRY_HTTP_ADDR: http.addr: \"x\" is not",
+            ),
+            (
+                "REGISTRY_EXTENSIONS_OCI_ARTIFACTS",
+                "[x]",
+                "environment variable REGISTRY_EXTENSIONS_OCI_ARTIFACTS: ",
+            ),
+            (
+                "REGISTRY_HTTP_HEADERS",
+                "{x",
+                "environment variable REGISTRY_HTTP_HEADERS: \"{x\" is not a list or map",
+            ),
+            (
+                "REGISTRY_STORAGE",
+                "s3",
+                "environment variable REGISTRY_STORAGE: storage: ",
+            ),
+        ] {
+            let error = load("", &[(name, value)]).expect_err(name);
+            assert!(error.starts_with(expected), "{name}: {error}");
+        }
+    }
+
+    #[test]
+    fn variables_that_kubernetes_sets_are_not_ours() {
+        let variables = [
+            ("REGISTRY_PORT", "tcp://10.0.0.1:5000"),
+            ("REGISTRY_SERVICE_HOST", "10.0.0.1"),
+        ];
+        assert_eq!(load("", &variables), Ok(Config::default()));
+    }
+}
