@@ -87,13 +87,11 @@ pub struct Log {
 }
 
 /// `log.level`
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogLevel {
     /// Only what failed.
     Error,
     /// Also what may become a failure.
-    #[serde(alias = "warning")]
     Warn,
     /// Also what happened.
     #[default]
@@ -105,8 +103,7 @@ pub enum LogLevel {
 }
 
 /// `log.formatter`
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormatter {
     /// For people: time, level, message, fields.
     #[default]
@@ -158,8 +155,7 @@ pub struct Filesystem {
 }
 
 /// `storage.filesystem.durability`
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Durability {
     /// What was answered 201 survives a power loss: file and folder are synced first.
     #[default]
@@ -177,8 +173,7 @@ pub struct Cache {
 }
 
 /// `storage.cache.blobdescriptor`
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BlobDescriptorCache {
     /// Without effect.
     InMemory,
@@ -429,8 +424,7 @@ fn default_realm() -> String {
 }
 
 /// `auth.htpasswd.anonymous`: ours.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Anonymous {
     /// Nothing.
     #[default]
@@ -488,8 +482,7 @@ pub struct IndexValidation {
 }
 
 /// How much of what a manifest names must be there before it is taken.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Required {
     /// All of it.
     #[default]
@@ -517,16 +510,14 @@ pub struct OciExtensions {
 }
 
 /// A component of `extensions.oci.artifacts`
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ArtifactsExtension {
     /// Referrers.
     Referrers,
 }
 
 /// A component of `extensions.oci.ext`
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExtExtension {
     /// Discovery.
     Discover,

@@ -1,6 +1,9 @@
 //! Values with a text form of their own: durations as Go writes them, addresses to listen on, the format's version.
 
-use super::Version;
+use super::{
+    Anonymous, ArtifactsExtension, BlobDescriptorCache, Durability, ExtExtension, LogFormatter, LogLevel,
+    Required, Version,
+};
 use serde::{Deserialize, Deserializer, de};
 use std::{
     fmt,
@@ -226,6 +229,35 @@ macro_rules! deserialize_from_text {
 }
 
 deserialize_from_text!(ByteCount, Duration, Listen, Version);
+
+/// Reads a choice from one of its words.
+macro_rules! deserialize_from_words {
+    ($($type:ty { $($word:literal => $value:ident),* })*) => {$(
+        impl FromStr for $type {
+            type Err = String;
+
+            fn from_str(text: &str) -> Result<$type, String> {
+                match text {
+                    $($word => Ok(<$type>::$value),)*
+                    _ => Err(format!("{text:?} is not known here: expected {}", [$($word),*].join(", "))),
+                }
+            }
+        }
+
+        deserialize_from_text!($type);
+    )*};
+}
+
+deserialize_from_words! {
+    LogLevel { "error" => Error, "warn" => Warn, "warning" => Warn, "info" => Info, "debug" => Debug, "trace" => Trace }
+    LogFormatter { "text" => Text, "json" => Json }
+    Durability { "full" => Full, "none" => None }
+    BlobDescriptorCache { "inmemory" => InMemory }
+    Anonymous { "none" => None, "pull" => Pull }
+    Required { "all" => All, "none" => None }
+    ArtifactsExtension { "referrers" => Referrers }
+    ExtExtension { "discover" => Discover }
+}
 
 #[cfg(test)]
 mod tests {
