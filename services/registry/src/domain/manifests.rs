@@ -1,0 +1,211 @@
+//! Manifests: pulling and deleting. Pushing is in `push`.
+
+use super::{Error, Expect, Registry, Result};
+use crate::storage::{Change, Key};
+use bytes::Bytes;
+use oci::{Digest, ManifestRef, ManifestView, RepositoryName, Tag};
+use std::sync::Arc;
+
+/// A manifest as it was pushed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Manifest {
+    /// The digest that it is known by.
+    pub digest: Digest,
+    /// The digest's text, ready to be sent.
+    pub digest_text: Bytes,
+    /// The digest's text in quotes, ready to be sent as an entity tag.
+    pub entity_tag: Bytes,
+    /// The `Content-Type` that it was pushed with.
+    pub media_type: Bytes,
+    /// The bytes.
+    pub body: Bytes,
+}
+
+impl Manifest {
+    pub(super) fn new(digest: Digest, media_type: Bytes, body: Bytes) -> Manifest {
+        let text = digest.to_string();
+        Manifest {
+            digest,
+            entity_tag: format!("\"{text}\"").into(),
+            digest_text: text.into(),
+            media_type,
+            body,
+        }
+    }
+
+    /// What the manifest says.
+    ///
+    /// # Errors
+    /// Its bytes are not a manifest; it was stored by other means than a push.
+    pub fn view(&self) -> std::result::Result<ManifestView, oci::ManifestError> {
+        ManifestView::parse(std::str::from_utf8(&self.media_type).ok(), &self.body)
+    }
+
+    fn weight(&self) -> usize {
+        self.body.len() + 3 * self.digest_text.len()
+    }
+}
+
+impl Registry {
+    /// A manifest, if it is in memory.
+    pub fn known_manifest(&self, name: &RepositoryName, reference: &ManifestRef) -> Option<Arc<Manifest>> {
+        let digest = match reference {
+            ManifestRef::Digest(digest) => *digest,
+            ManifestRef::Tag(tag) => self.0.tags.get(&(name.clone(), tag.clone()))??,
+        };
+        self.0.manifests.get(&(name.clone(), digest))
+    }
+
+    /// A manifest.
+    ///
+    /// # Errors
+    /// `ManifestUnknown`, or `Damaged` if its bytes no longer have its digest.
+    pub fn manifest(&self, name: &RepositoryName, reference: &ManifestRef) -> Result<Arc<Manifest>> {
+        let digest = match reference {
+            ManifestRef::Digest(digest) => Some(*digest),
+            ManifestRef::Tag(tag) => self.resolve(name, tag)?,
+        };
+        let manifest = match digest {
+            Some(digest) => self.manifest_by_digest(name, &digest)?,
+            None => None,
+        };
+        manifest.ok_or_else(|| Error::ManifestUnknown {
+            name: name.clone(),
+            reference: reference.clone(),
+        })
+    }
+
+    /// A manifest that the repository may have.
+    pub(super) fn manifest_by_digest(&self, name: &RepositoryName, digest: &Digest) -> Result<Option<Arc<Manifest>>> {
+        let key = (name.clone(), *digest);
+        if let Some(known) = self.0.manifests.get(&key) {
+            return Ok(Some(known));
+        }
+        let ticket = self.0.manifests.ticket(&key);
+        let Some(media_type) = self.storage().record(&Key::Manifest(name.clone(), *digest))? else {
+            return Ok(None);
+        };
+        let Some(content) = self.storage().content(digest)? else {
+            return Err(Error::Damaged { digest: *digest });
+        };
+        if content.len() > self.0.limits.max_manifest_bytes.max(oci::MAX_MANIFEST_BYTES) as u64 {
+            return Err(Error::Damaged { digest: *digest });
+        }
+        let manifest = Arc::new(Manifest::new(*digest, media_type, self.read_whole(digest, &content)?));
+        self.0.manifests.fill(ticket, key, manifest.clone(), manifest.weight());
+        Ok(Some(manifest))
+    }
+
+    /// Whether the repository has this manifest.
+    pub(super) fn has_manifest(&self, name: &RepositoryName, digest: &Digest) -> Result<bool> {
+        let key = (name.clone(), *digest);
+        if self.0.manifests.get(&key).is_some() {
+            return Ok(true);
+        }
+        Ok(self.storage().record(&Key::Manifest(name.clone(), *digest))?.is_some())
+    }
+
+    /// Remembers a manifest that was stored.
+    pub(super) fn remember_manifest(&self, name: &RepositoryName, manifest: Manifest) {
+        let weight = manifest.weight();
+        let key = (name.clone(), manifest.digest);
+        self.0.manifests.insert(key, Arc::new(manifest), weight);
+    }
+
+    /// Takes a tag away. The manifest that it leads to stays.
+    ///
+    /// # Errors
+    /// `ManifestUnknown` if there is no such tag; `TagChanged` if it is not as expected; deleting may be disabled.
+    pub fn delete_tag(&self, name: &RepositoryName, tag: &Tag, expect: &Expect) -> Result<()> {
+        self.require_delete()?;
+        let _repository = self.0.locks.push_into(name);
+        let _tag = self.0.locks.tags(name, std::slice::from_ref(tag));
+        let actual = self.resolve(name, tag)?;
+        expect.check(tag, actual)?;
+        if actual.is_none() {
+            return Err(Error::ManifestUnknown {
+                name: name.clone(),
+                reference: tag.clone().into(),
+            });
+        }
+        let removed = self.storage().commit(&[Change::Remove(Key::Tag(name.clone(), tag.clone()))]);
+        if removed.is_ok() {
+            self.remember_tag(name, tag, None);
+        } else {
+            self.0.tags.remove(&(name.clone(), tag.clone()));
+        }
+        Ok(removed?)
+    }
+
+    /// Takes a manifest away, with every tag that leads to it and its places among the referrers of its subjects.
+    ///
+    /// # Errors
+    /// `ManifestUnknown` if the repository has not got it, `NameUnknown` if there is no such repository; deleting may be
+    /// disabled.
+    pub fn delete_manifest(&self, name: &RepositoryName, digest: &Digest) -> Result<()> {
+        self.require_delete()?;
+        let _alone = self.0.locks.delete_from(name);
+        self.delete_manifest_alone(name, digest)
+    }
+
+    /// As [`Registry::delete_manifest`], for who has the repository alone.
+    pub(super) fn delete_manifest_alone(&self, name: &RepositoryName, digest: &Digest) -> Result<()> {
+        let key = Key::Manifest(name.clone(), *digest);
+        if self.storage().record(&key)?.is_none() {
+            return Err(Error::ManifestUnknown {
+                name: name.clone(),
+                reference: (*digest).into(),
+            });
+        }
+        let tags = self.tags_of(name, digest)?;
+        let subjects = self.subjects_of(name, digest)?;
+        // Tags first and referrers last: wherever this is cut off, no tag leads nowhere, and no list names what is not there,
+        // because lists leave out referrers without a manifest.
+        let changes: Vec<Change> = tags
+            .iter()
+            .map(|tag| Change::Remove(Key::Tag(name.clone(), tag.clone())))
+            .chain([Change::Remove(key)])
+            .chain(
+                subjects
+                    .iter()
+                    .map(|subject| Change::Remove(Key::Referrer(name.clone(), *subject, *digest))),
+            )
+            .collect();
+        let committed = self.storage().commit(&changes);
+        self.0.manifests.remove(&(name.clone(), *digest));
+        for tag in &tags {
+            if committed.is_ok() {
+                self.remember_tag(name, tag, None);
+            } else {
+                self.0.tags.remove(&(name.clone(), tag.clone()));
+            }
+        }
+        self.forget_referrer(name, digest);
+        Ok(committed?)
+    }
+
+    /// The tags that lead to a manifest.
+    fn tags_of(&self, name: &RepositoryName, digest: &Digest) -> Result<Vec<Tag>> {
+        let all: Vec<Tag> = self.with_tags(name, |tags| tags.iter().cloned().collect())?;
+        let mut leading = Vec::new();
+        for tag in all {
+            if self.resolve(name, &tag)?.as_ref() == Some(digest) {
+                leading.push(tag);
+            }
+        }
+        Ok(leading)
+    }
+
+    /// The subjects of a manifest; none if it is damaged or says of none.
+    fn subjects_of(&self, name: &RepositoryName, digest: &Digest) -> Result<Vec<Digest>> {
+        let manifest = match self.manifest_by_digest(name, digest) {
+            Ok(Some(manifest)) => manifest,
+            Ok(None) | Err(Error::Damaged { .. }) => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        Ok(manifest.view().map_or_else(
+            |_| Vec::new(),
+            |view| view.subjects().iter().map(|subject| subject.digest).collect(),
+        ))
+    }
+}

@@ -1,0 +1,194 @@
+//! What a registry does: push and pull manifests and blobs, list tags and referrers, delete, collect garbage, verify.
+//!
+//! Facts in, facts out: nothing here knows HTTP, and nothing here knows files. Every function blocks and may be called from
+//! any thread, but for those whose names begin with `known_`: they answer from memory alone, at once, or not at all.
+//!
+//! One process owns its storage, so what is remembered here stays true: every change goes through this module, which
+//! changes storage first and its memory afterwards.
+
+mod blobs;
+mod cache;
+mod catalog;
+mod error;
+mod locks;
+mod manifests;
+mod push;
+mod referrers;
+mod tags;
+mod uploads;
+
+pub use blobs::{Blob, Mounted};
+pub use error::Error;
+pub use manifests::Manifest;
+pub use push::{Expect, ManifestPush, Pushed};
+pub use referrers::{ReferrerPage, ReferrerQuery};
+pub use tags::Page;
+pub use uploads::{Receiving, UploadStatus};
+
+use crate::storage::Storage;
+use cache::Cache;
+use locks::Locks;
+use oci::{Digest, ManifestKind, RepositoryName, Tag};
+use std::{sync::Arc, time::Duration};
+
+/// The result of a registry's operation.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What this registry can do; made once from its configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// `refers` and `subject` are indexed, and the referrers API answers on both of its paths.
+    pub referrers: bool,
+    /// The artifact manifest of Proposal E is accepted.
+    pub artifact_manifest: bool,
+    /// `_oci/ext/discover` answers.
+    pub extension_discovery: bool,
+    /// Tags, manifests and blobs can be deleted.
+    pub delete: bool,
+    /// Nothing can be changed at all.
+    pub read_only: bool,
+    /// An image is refused while a blob of its is missing.
+    pub complete_images: bool,
+    /// An index is refused while a manifest of its is missing.
+    pub complete_indexes: bool,
+}
+
+impl Default for Capabilities {
+    /// An OCI 1.0 registry of 2022: everything but referrers.
+    fn default() -> Capabilities {
+        Capabilities {
+            referrers: false,
+            artifact_manifest: false,
+            extension_discovery: false,
+            delete: true,
+            read_only: false,
+            complete_images: true,
+            complete_indexes: true,
+        }
+    }
+}
+
+impl Capabilities {
+    /// Whether manifests of this kind are accepted.
+    pub fn accepts(&self, kind: ManifestKind) -> bool {
+        match kind {
+            ManifestKind::Image
+            | ManifestKind::Index
+            | ManifestKind::DockerImage
+            | ManifestKind::DockerList => true,
+            ManifestKind::Artifact => self.artifact_manifest,
+        }
+    }
+}
+
+/// Bounds on what a request may ask for and on what is remembered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The largest manifest, in bytes.
+    pub max_manifest_bytes: usize,
+    /// The most upload sessions that may be open at once.
+    pub max_uploads: usize,
+    /// How long an upload may rest before it is purged.
+    pub upload_age: Duration,
+    /// How long content that nothing reaches is kept: a push puts its blobs first and its manifest last.
+    pub garbage_age: Duration,
+    /// Bytes of manifests that are kept in memory.
+    pub manifest_cache_bytes: usize,
+    /// Bytes of small blobs, and of what is known about large ones, that are kept in memory.
+    pub blob_cache_bytes: usize,
+    /// Bytes of tags' targets that are kept in memory.
+    pub tag_cache_bytes: usize,
+    /// Bytes of lists, of tags and of referrers, that are kept in memory.
+    pub list_cache_bytes: usize,
+}
+
+const MIB: usize = 1024 * 1024;
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            max_manifest_bytes: oci::MAX_MANIFEST_BYTES,
+            max_uploads: 10_000,
+            upload_age: Duration::from_secs(7 * 24 * 3600),
+            garbage_age: Duration::from_secs(3600),
+            manifest_cache_bytes: 16 * MIB,
+            blob_cache_bytes: 16 * MIB,
+            tag_cache_bytes: 8 * MIB,
+            list_cache_bytes: 128 * MIB,
+        }
+    }
+}
+
+/// A registry on a store. Cloning shares it.
+#[derive(Clone)]
+pub struct Registry(Arc<Inner>);
+
+struct Inner {
+    storage: Arc<dyn Storage>,
+    capabilities: Capabilities,
+    limits: Limits,
+    locks: Locks,
+    manifests: Cache<(RepositoryName, Digest), Arc<Manifest>>,
+    blobs: Cache<(RepositoryName, Digest), Blob>,
+    /// Where tags lead; `None` for a tag that is known not to be there.
+    tags: Cache<(RepositoryName, Tag), Option<Digest>>,
+    tag_lists: tags::TagLists,
+    referrer_lists: referrers::ReferrerLists,
+    catalog: catalog::Catalog,
+    sessions: uploads::Sessions,
+}
+
+impl Registry {
+    /// Opens a registry on a store.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn open(storage: Arc<dyn Storage>, capabilities: Capabilities, limits: Limits) -> Result<Registry> {
+        Ok(Registry(Arc::new(Inner {
+            manifests: Cache::new(limits.manifest_cache_bytes),
+            blobs: Cache::new(limits.blob_cache_bytes),
+            tags: Cache::new(limits.tag_cache_bytes),
+            tag_lists: tags::TagLists::new(limits.list_cache_bytes),
+            referrer_lists: referrers::ReferrerLists::new(limits.list_cache_bytes),
+            catalog: catalog::Catalog::default(),
+            sessions: uploads::Sessions::default(),
+            locks: Locks::default(),
+            storage,
+            capabilities,
+            limits,
+        })))
+    }
+
+    /// What it can do.
+    pub fn capabilities(&self) -> &Capabilities {
+        &self.0.capabilities
+    }
+
+    /// Its bounds.
+    pub fn limits(&self) -> &Limits {
+        &self.0.limits
+    }
+
+    fn storage(&self) -> &dyn Storage {
+        &*self.0.storage
+    }
+
+    /// Refuses a change to a registry that is read-only.
+    fn require_writable(&self) -> Result<()> {
+        if self.0.capabilities.read_only {
+            Err(Error::ReadOnly)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Refuses a delete where it is switched off.
+    fn require_delete(&self) -> Result<()> {
+        self.require_writable()?;
+        if self.0.capabilities.delete {
+            Ok(())
+        } else {
+            Err(Error::DeleteDisabled)
+        }
+    }
+}

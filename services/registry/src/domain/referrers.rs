@@ -1,0 +1,367 @@
+//! Referrers: which manifests of a repository refer to a subject.
+//!
+//! A subject's list is read at its first need and then kept, in the order of digests. A page begins after a digest, so
+//! whatever is added or removed between two pages, every referrer that was there all the time is in exactly one of them.
+//!
+//! What old clients list under a subject's digest tag is merged in, as long as the tag is there.
+
+use super::{Manifest, Registry, Result};
+use crate::storage::Key;
+use bytes::Bytes;
+use oci::{Descriptor, Digest, ManifestView, RepositoryName, digest_tag};
+use std::{
+    collections::{BTreeMap, HashMap},
+    ops::Bound,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+};
+
+/// What an entry costs in memory beside its descriptor, in bytes, about.
+const ENTRY_BYTES: usize = 160;
+
+/// A question for referrers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReferrerQuery {
+    /// The repository.
+    pub name: RepositoryName,
+    /// The manifest that is referred to.
+    pub subject: Digest,
+    /// Only those of this type.
+    pub artifact_type: Option<String>,
+    /// Only those after this digest.
+    pub last: Option<Digest>,
+    /// The most bytes of descriptors in the answer.
+    pub max_bytes: usize,
+    /// The most descriptors in the answer.
+    pub max_count: Option<usize>,
+}
+
+/// A part of the list of referrers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReferrerPage {
+    /// The descriptors, as the inside of a JSON array: separated by commas, without brackets.
+    pub json: String,
+    /// The last digest, if more follow it.
+    pub next: Option<Digest>,
+}
+
+/// A place among the referrers of a subject.
+pub(super) struct ReferrerEntry {
+    pub(super) subject: Digest,
+    pub(super) json: Bytes,
+    pub(super) artifact_type: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Source {
+    /// The manifest itself says that it refers to the subject.
+    Manifest,
+    /// The subject's digest tag lists it.
+    Tag,
+}
+
+struct Entry {
+    source: Source,
+    /// Index into `Listed::types`; `None` without a type.
+    artifact_type: Option<u32>,
+    json: Bytes,
+}
+
+/// The referrers of one subject.
+#[derive(Default)]
+struct Listed {
+    entries: BTreeMap<Digest, Entry>,
+    types: Vec<Box<str>>,
+    bytes: usize,
+    /// Where the digest tag led when its entries were merged.
+    tag: Option<Digest>,
+    /// Whether the digest tag listed manifests that were not there.
+    tag_was_sparse: bool,
+}
+
+impl Listed {
+    fn insert(&mut self, digest: Digest, source: Source, artifact_type: Option<&str>, json: Bytes) {
+        let artifact_type = artifact_type.map(|text| self.type_number(text));
+        self.bytes += json.len() + ENTRY_BYTES;
+        let entry = Entry {
+            source,
+            artifact_type,
+            json,
+        };
+        if let Some(replaced) = self.entries.insert(digest, entry) {
+            self.bytes -= replaced.json.len() + ENTRY_BYTES;
+        }
+    }
+
+    fn remove(&mut self, digest: &Digest) {
+        if let Some(removed) = self.entries.remove(digest) {
+            self.bytes -= removed.json.len() + ENTRY_BYTES;
+        }
+    }
+
+    /// A subject has few types, so that looking through them costs less than a table.
+    fn type_number(&mut self, text: &str) -> u32 {
+        let found = self.types.iter().position(|known| &**known == text);
+        let number = found.unwrap_or_else(|| {
+            self.types.push(text.into());
+            self.types.len() - 1
+        });
+        u32::try_from(number).unwrap_or(u32::MAX)
+    }
+
+    fn page(&self, query: &ReferrerQuery) -> ReferrerPage {
+        let wanted = match &query.artifact_type {
+            None => None,
+            Some(text) => match self.types.iter().position(|known| **known == **text) {
+                None => return ReferrerPage::default(),
+                number => Some(number.and_then(|n| u32::try_from(n).ok())),
+            },
+        };
+        let from = query.last.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut page = ReferrerPage::default();
+        let (mut last, mut count) = (None, 0);
+        for (digest, entry) in self.entries.range((from, Bound::Unbounded)) {
+            if wanted.is_some_and(|wanted| entry.artifact_type != wanted) {
+                continue;
+            }
+            let is_full = page.json.len() + entry.json.len() + 1 > query.max_bytes
+                || query.max_count.is_some_and(|max| count >= max);
+            if is_full && last.is_some() {
+                page.next = last;
+                break;
+            }
+            if count > 0 {
+                page.json.push(',');
+            }
+            page.json.push_str(std::str::from_utf8(&entry.json).unwrap_or("{}"));
+            last = Some(*digest);
+            count += 1;
+        }
+        page
+    }
+}
+
+type SharedList = Arc<RwLock<Option<Listed>>>;
+
+/// The lists that were asked for.
+pub(super) struct ReferrerLists {
+    lists: Mutex<HashMap<(RepositoryName, Digest), SharedList>>,
+    max_bytes: usize,
+}
+
+impl ReferrerLists {
+    pub(super) fn new(bytes: usize) -> ReferrerLists {
+        ReferrerLists {
+            lists: Mutex::default(),
+            max_bytes: bytes,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<(RepositoryName, Digest), SharedList>> {
+        self.lists.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn known(&self, name: &RepositoryName, subject: &Digest) -> Option<SharedList> {
+        self.lock().get(&(name.clone(), *subject)).cloned()
+    }
+
+    /// The list of a subject, to be loaded if it is `None`; others make room for it.
+    fn entry(&self, name: &RepositoryName, subject: &Digest) -> SharedList {
+        let mut lists = self.lock();
+        let key = (name.clone(), *subject);
+        if let Some(list) = lists.get(&key) {
+            return list.clone();
+        }
+        let mut room = self.max_bytes;
+        lists.retain(|_, list| {
+            let bytes = match list.try_read() {
+                Ok(list) => list.as_ref().map_or(0, |list| list.bytes),
+                Err(_) => 0,
+            };
+            room = room.saturating_sub(bytes + ENTRY_BYTES);
+            room > 0
+        });
+        lists.entry(key).or_default().clone()
+    }
+
+    fn of_repository(&self, name: &RepositoryName) -> Vec<SharedList> {
+        self.lock()
+            .iter()
+            .filter(|((in_name, _), _)| in_name == name)
+            .map(|(_, list)| list.clone())
+            .collect()
+    }
+
+    /// Forgets every list of a repository.
+    pub(super) fn drop_lists(&self, name: &RepositoryName) {
+        self.lock().retain(|(in_name, _), _| in_name != name);
+    }
+}
+
+impl Registry {
+    /// The places that a manifest gets among the referrers of its subjects; none where referrers are off.
+    pub(super) fn referrer_entries(&self, manifest: &Manifest, view: &ManifestView) -> Vec<ReferrerEntry> {
+        if !self.0.capabilities.referrers {
+            return Vec::new();
+        }
+        let subjects = view.subjects();
+        if subjects.is_empty() {
+            return Vec::new();
+        }
+        let descriptor = listed_descriptor(manifest, view);
+        let json = to_json(&descriptor);
+        subjects
+            .iter()
+            .map(|subject| ReferrerEntry {
+                subject: subject.digest,
+                json: json.clone(),
+                artifact_type: descriptor.artifact_type.clone(),
+            })
+            .collect()
+    }
+
+    /// Tells of a manifest that was stored with these places among referrers.
+    pub(super) fn remember_referrer(&self, name: &RepositoryName, digest: Digest, entries: Vec<ReferrerEntry>) {
+        if !self.0.capabilities.referrers {
+            return;
+        }
+        for entry in entries {
+            if let Some(list) = self.0.referrer_lists.known(name, &entry.subject)
+                && let Some(list) = &mut *list.write().unwrap_or_else(PoisonError::into_inner)
+            {
+                list.insert(digest, Source::Manifest, entry.artifact_type.as_deref(), entry.json);
+            }
+        }
+        for list in self.0.referrer_lists.of_repository(name) {
+            if let Some(list) = &mut *list.write().unwrap_or_else(PoisonError::into_inner)
+                && list.tag_was_sparse
+            {
+                list.tag = None;
+            }
+        }
+    }
+
+    /// Tells of a manifest that was removed.
+    pub(super) fn forget_referrer(&self, name: &RepositoryName, digest: &Digest) {
+        for list in self.0.referrer_lists.of_repository(name) {
+            if let Some(list) = &mut *list.write().unwrap_or_else(PoisonError::into_inner) {
+                list.remove(digest);
+            }
+        }
+    }
+
+    /// A page of the referrers of a subject, if all that it takes is in memory.
+    pub fn known_referrers(&self, query: &ReferrerQuery) -> Option<ReferrerPage> {
+        let tag_key = (query.name.clone(), digest_tag::of(&query.subject));
+        let tag = self.0.tags.get(&tag_key)?;
+        let list = self.0.referrer_lists.known(&query.name, &query.subject)?;
+        let list = list.try_read().ok()?;
+        let list = list.as_ref().filter(|list| list.tag == tag)?;
+        Some(list.page(query))
+    }
+
+    /// A page of the referrers of a subject, in the order of their digests. None at all is no error.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn referrers(&self, query: &ReferrerQuery) -> Result<ReferrerPage> {
+        if let Some(page) = self.known_referrers(query) {
+            return Ok(page);
+        }
+        let (name, subject) = (&query.name, &query.subject);
+        let tag = self.resolve(name, &digest_tag::of(subject))?;
+        let shared = self.0.referrer_lists.entry(name, subject);
+        // Loaded under the lock: whoever adds or removes one meanwhile has changed storage before, or waits to tell of it.
+        let mut list = shared.write().unwrap_or_else(PoisonError::into_inner);
+        let list = match &mut *list {
+            Some(list) => list,
+            none => none.insert(self.load_referrers(name, subject)?),
+        };
+        if list.tag != tag {
+            self.merge_tag(name, list, tag)?;
+        }
+        Ok(list.page(query))
+    }
+
+    fn load_referrers(&self, name: &RepositoryName, subject: &Digest) -> Result<Listed> {
+        let mut list = Listed::default();
+        for digest in self.storage().referrers(name, subject)? {
+            let Some(json) = self.storage().record(&Key::Referrer(name.clone(), *subject, digest))? else {
+                continue;
+            };
+            // A push that did not end, or a delete, may have left the place of a manifest that is not there.
+            if self.has_manifest(name, &digest)?
+                && let Ok(descriptor) = serde_json::from_slice::<Descriptor>(&json)
+            {
+                list.insert(digest, Source::Manifest, descriptor.artifact_type.as_deref(), json);
+            }
+        }
+        Ok(list)
+    }
+
+    /// Puts what the digest tag lists now in the place of what it listed before.
+    fn merge_tag(&self, name: &RepositoryName, list: &mut Listed, tag: Option<Digest>) -> Result<()> {
+        let before: Vec<Digest> = list
+            .entries
+            .iter()
+            .filter(|(_, entry)| entry.source == Source::Tag)
+            .map(|(digest, _)| *digest)
+            .collect();
+        before.iter().for_each(|digest| list.remove(digest));
+        list.tag_was_sparse = false;
+        if let Some(index) = tag {
+            for told in self.tag_entries(name, &index)? {
+                if list.entries.contains_key(&told.digest) {
+                    continue;
+                }
+                match self.manifest_by_digest(name, &told.digest)? {
+                    Some(manifest) => {
+                        let descriptor = described_by_tag(&manifest, told);
+                        let json = to_json(&descriptor);
+                        list.insert(manifest.digest, Source::Tag, descriptor.artifact_type.as_deref(), json);
+                    }
+                    None => list.tag_was_sparse = true,
+                }
+            }
+        }
+        list.tag = tag;
+        Ok(())
+    }
+
+    /// What the index that a digest tag leads to lists; nothing if it is no index.
+    pub(super) fn tag_entries(&self, name: &RepositoryName, index: &Digest) -> Result<Vec<Descriptor>> {
+        let Some(manifest) = self.manifest_by_digest(name, index)? else {
+            return Ok(Vec::new());
+        };
+        Ok(match manifest.view() {
+            Ok(view) if view.kind.is_list() => view.manifests,
+            Ok(_) | Err(_) => Vec::new(),
+        })
+    }
+}
+
+fn listed_descriptor(manifest: &Manifest, view: &ManifestView) -> Descriptor {
+    let media_type = String::from_utf8_lossy(&manifest.media_type);
+    view.referrer_descriptor(&media_type, manifest.digest, manifest.body.len() as u64)
+}
+
+/// What to list for a manifest that does not itself name the subject: what it says of itself, and where it says nothing,
+/// what the digest tag's writer said of it.
+fn described_by_tag(manifest: &Manifest, told: Descriptor) -> Descriptor {
+    let Ok(view) = manifest.view() else { return told };
+    let mut descriptor = listed_descriptor(manifest, &view);
+    if view.artifact_type.is_none() && told.artifact_type.as_ref().is_some_and(|t| !t.is_empty()) {
+        descriptor.artifact_type = told.artifact_type;
+    }
+    if let Some(annotations) = told.annotations {
+        let own = descriptor.annotations.get_or_insert_default();
+        for (key, value) in annotations {
+            own.entry(key).or_insert(value);
+        }
+    }
+    descriptor
+}
+
+/// A descriptor has only texts, numbers and maps with text keys, which always have JSON.
+fn to_json(descriptor: &Descriptor) -> Bytes {
+    serde_json::to_vec(descriptor).map(Bytes::from).unwrap_or_default()
+}

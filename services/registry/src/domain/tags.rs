@@ -1,0 +1,180 @@
+//! Where tags lead, and their lists.
+
+use super::{Error, Registry, Result};
+use crate::storage::Key;
+use oci::{Digest, RepositoryName, Tag};
+use std::{
+    collections::{BTreeSet, HashMap},
+    ops::Bound,
+    sync::{Arc, Mutex, PoisonError, RwLock},
+};
+
+/// Bytes that a tag costs in a list, about.
+const TAG_BYTES: usize = 96;
+
+/// A part of an ordered list of names, none of which needs escaping in JSON.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// The names as a JSON array.
+    pub json: String,
+    /// The last name, if more follow it.
+    pub next: Option<String>,
+}
+
+impl Page {
+    /// Takes the first `limit` of the names, or all.
+    pub(super) fn of<'a>(names: impl Iterator<Item = &'a str>, limit: Option<usize>) -> Page {
+        let mut page = Page {
+            json: String::from("["),
+            next: None,
+        };
+        let mut taken = 0;
+        let mut last = "";
+        for name in names {
+            if limit.is_some_and(|limit| taken >= limit) {
+                // A page of none cannot say where the next would begin.
+                page.next = (taken > 0).then(|| last.to_owned());
+                break;
+            }
+            page.json.push_str(if taken == 0 { "\"" } else { ",\"" });
+            page.json.push_str(name);
+            page.json.push('"');
+            last = name;
+            taken += 1;
+        }
+        page.json.push(']');
+        page
+    }
+}
+
+type TagSet = Arc<RwLock<Option<BTreeSet<Tag>>>>;
+
+/// The tags of repositories whose lists were asked for.
+pub(super) struct TagLists {
+    sets: Mutex<HashMap<RepositoryName, TagSet>>,
+    max_tags: usize,
+}
+
+impl TagLists {
+    pub(super) fn new(bytes: usize) -> TagLists {
+        TagLists {
+            sets: Mutex::default(),
+            max_tags: bytes / TAG_BYTES,
+        }
+    }
+
+    fn known(&self, name: &RepositoryName) -> Option<TagSet> {
+        self.sets.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    /// The set of a repository, to be loaded if it is `None`; others make room for it.
+    fn entry(&self, name: &RepositoryName) -> TagSet {
+        let mut sets = self.sets.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(set) = sets.get(name) {
+            return set.clone();
+        }
+        let mut room = self.max_tags;
+        sets.retain(|_, set| {
+            let len = match set.try_read() {
+                Ok(set) => set.as_ref().map_or(0, BTreeSet::len),
+                Err(_) => 0,
+            };
+            room = room.saturating_sub(len + 1);
+            room > 0
+        });
+        sets.entry(name.clone()).or_default().clone()
+    }
+
+    /// Forgets the list of a repository, to be read again.
+    pub(super) fn drop_list(&self, name: &RepositoryName) {
+        self.sets.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+    }
+
+    /// Tells of a tag that is there now, or is not. Called under the tag's lock, after storage was changed.
+    pub(super) fn set(&self, name: &RepositoryName, tag: &Tag, there: bool) {
+        let Some(set) = self.known(name) else { return };
+        let mut set = set.write().unwrap_or_else(PoisonError::into_inner);
+        match &mut *set {
+            Some(tags) if there => {
+                tags.insert(tag.clone());
+            }
+            Some(tags) => {
+                tags.remove(tag);
+            }
+            None => {}
+        }
+    }
+}
+
+impl Registry {
+    /// Where a tag leads; `None` if there is no such tag.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn resolve(&self, name: &RepositoryName, tag: &Tag) -> Result<Option<Digest>> {
+        let key = (name.clone(), tag.clone());
+        if let Some(known) = self.0.tags.get(&key) {
+            return Ok(known);
+        }
+        let ticket = self.0.tags.ticket(&key);
+        let value = self.storage().record(&Key::Tag(name.clone(), tag.clone()))?;
+        let digest = value
+            .as_deref()
+            .and_then(|value| std::str::from_utf8(value).ok())
+            .and_then(|text| Digest::parse(text).ok());
+        self.0.tags.fill(ticket, key, digest, 0);
+        Ok(digest)
+    }
+
+    /// Remembers where a tag leads now. Called under the tag's lock, after storage was changed.
+    pub(super) fn remember_tag(&self, name: &RepositoryName, tag: &Tag, digest: Option<Digest>) {
+        self.0.tags.insert((name.clone(), tag.clone()), digest, 0);
+        self.0.tag_lists.set(name, tag, digest.is_some());
+    }
+
+    /// A page of a repository's tags in ASCII order: those after `last`, at most `limit`. `None` if it is not in memory.
+    pub fn known_tags(&self, name: &RepositoryName, last: Option<&str>, limit: Option<usize>) -> Option<Page> {
+        let set = self.0.tag_lists.known(name)?;
+        let tags = set.try_read().ok()?;
+        tags.as_ref().map(|tags| page(tags, last, limit))
+    }
+
+    /// A page of a repository's tags in ASCII order: those after `last`, at most `limit`.
+    ///
+    /// The list is read at the first need and then kept, so that neither a page nor a push costs more with more tags.
+    ///
+    /// # Errors
+    /// `NameUnknown` if nothing was ever stored in the repository.
+    pub fn tags(&self, name: &RepositoryName, last: Option<&str>, limit: Option<usize>) -> Result<Page> {
+        if let Some(page) = self.known_tags(name, last, limit) {
+            return Ok(page);
+        }
+        if !self.storage().has_repository(name)? {
+            return Err(Error::NameUnknown(name.clone()));
+        }
+        self.with_tags(name, |tags| page(tags, last, limit))
+    }
+
+    /// Calls with the tags of a repository, loaded if need be.
+    pub(super) fn with_tags<T>(&self, name: &RepositoryName, read: impl FnOnce(&BTreeSet<Tag>) -> T) -> Result<T> {
+        let set = self.0.tag_lists.entry(name);
+        {
+            let tags = set.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some(tags) = &*tags {
+                return Ok(read(tags));
+            }
+        }
+        // Loaded under the lock: whoever changes a tag meanwhile has changed storage before, or waits to tell of it.
+        let mut tags = set.write().unwrap_or_else(PoisonError::into_inner);
+        let tags = match &mut *tags {
+            Some(tags) => tags,
+            none => none.insert(self.storage().tags(name)?.into_iter().collect()),
+        };
+        Ok(read(tags))
+    }
+}
+
+fn page(tags: &BTreeSet<Tag>, last: Option<&str>, limit: Option<usize>) -> Page {
+    let from = last.map_or(Bound::Unbounded, Bound::Excluded);
+    Page::of(tags.range::<str, _>((from, Bound::Unbounded)).map(Tag::as_str), limit)
+}

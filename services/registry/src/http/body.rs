@@ -1,0 +1,279 @@
+//! Bodies: small ones collected, large ones received and sent in pieces, so that memory does not grow with their size.
+
+use super::{ApiError, Request};
+use crate::domain::{self, Error, Receiving, UploadStatus};
+use crate::storage::Content;
+use actix_web::{
+    body::{BodySize, MessageBody},
+    web,
+};
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use oci::Digest;
+use std::{
+    cell::RefCell,
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+use tokio::sync::mpsc;
+
+/// Bytes that are handed on at once. Smaller pieces cost more in hand-overs than in copying; larger ones leave the
+/// processor's cache.
+const PIECE_BYTES: usize = 256 * 1024;
+
+/// Pieces that wait between receiving and writing.
+const PIECES_WAITING: usize = 4;
+
+/// How long a sender may send nothing.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// The next bytes of a body; `None` at its end.
+async fn next(payload: &mut web::Payload) -> Result<Option<Bytes>, ApiError> {
+    match tokio::time::timeout(IDLE, payload.next()).await {
+        Ok(None) => Ok(None),
+        Ok(Some(Ok(bytes))) => Ok(Some(bytes)),
+        Ok(Some(Err(error))) => Err(ApiError::BodyBroken {
+            reason: error.to_string(),
+        }),
+        Err(_) => Err(ApiError::BodyTimeout { seconds: IDLE.as_secs() }),
+    }
+}
+
+/// The whole body, or `None` if it is larger than `limit`.
+pub(super) async fn collect(
+    request: &Request<'_>,
+    mut payload: web::Payload,
+    limit: usize,
+) -> Result<Option<Bytes>, ApiError> {
+    let announced = request.content_length().unwrap_or(0);
+    if announced > limit as u64 {
+        return Ok(None);
+    }
+    let mut body = BytesMut::new();
+    while let Some(bytes) = next(&mut payload).await? {
+        if body.len() + bytes.len() > limit {
+            return Ok(None);
+        }
+        if body.is_empty() && bytes.len() as u64 == announced {
+            return Ok(Some(bytes));
+        }
+        body.extend_from_slice(&bytes);
+    }
+    Ok(Some(body.freeze()))
+}
+
+/// Collects about a piece's worth of a body; the flag tells whether the body has ended.
+async fn next_piece(payload: &mut web::Payload) -> Result<(Bytes, bool), (Bytes, ApiError)> {
+    let mut piece = BytesMut::new();
+    while piece.len() < PIECE_BYTES {
+        match next(payload).await {
+            Ok(Some(bytes)) if piece.is_empty() && bytes.len() >= PIECE_BYTES / 2 => return Ok((bytes, false)),
+            Ok(Some(bytes)) => {
+                if piece.is_empty() && piece.capacity() == 0 {
+                    piece.reserve(bytes.len());
+                }
+                piece.extend_from_slice(&bytes);
+            }
+            Ok(None) => return Ok((piece.freeze(), true)),
+            Err(error) => return Err((piece.freeze(), error)),
+        }
+    }
+    Ok((piece.freeze(), false))
+}
+
+/// What happens to an upload once its request's body is there.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Then {
+    /// It waits for more. The body must have this many bytes, if it was told.
+    Pause(Option<u64>),
+    /// It becomes a blob of this digest. The body must have this many bytes, if it was told.
+    Finish(Digest, Option<u64>),
+}
+
+impl Then {
+    fn stated(self) -> Option<u64> {
+        match self {
+            Then::Pause(stated) | Then::Finish(_, stated) => stated,
+        }
+    }
+}
+
+/// Writes a body to an upload session. `open` opens the session and may refuse; it blocks.
+///
+/// If the body breaks off, what came of it is kept: the session's status tells how much.
+pub(super) async fn receive(
+    request: &Request<'_>,
+    mut payload: web::Payload,
+    open: impl FnOnce(&domain::Registry) -> domain::Result<Receiving> + Send + 'static,
+    then: Then,
+) -> Result<UploadStatus, ApiError> {
+    let first = next_piece(&mut payload).await;
+    match first {
+        Ok((piece, true)) => super::blocking(request.registry, move |r| end(write(open(r)?, &piece)?, then)).await,
+        Err((piece, error)) => {
+            super::blocking(request.registry, move |r| Ok(write(open(r)?, &piece)?.pause())).await?;
+            Err(error)
+        }
+        Ok((piece, false)) => {
+            let registry = request.registry.clone();
+            let (sender, receiver) = mpsc::channel(PIECES_WAITING);
+            let writer = tokio::task::spawn_blocking(move || write_pieces(open(&registry)?, receiver, then));
+            let broken = feed(payload, piece, sender).await;
+            match (writer.await, broken) {
+                (Ok(Err(error)), _) => Err(error.into()),
+                (Ok(Ok(_)), Some(error)) => Err(error),
+                (Ok(Ok(Some(status))), None) => Ok(status),
+                (Ok(Ok(None)), None) | (Err(_), _) => Err(ApiError::Stopping),
+            }
+        }
+    }
+}
+
+/// What goes from the request to the thread that writes. Without an end, the body broke off.
+enum Message {
+    Piece(Bytes),
+    End,
+}
+
+/// Hands a body's pieces on; what broke it off, if anything did. A writer that is gone has failed, and tells so itself.
+async fn feed(mut payload: web::Payload, first: Bytes, sender: mpsc::Sender<Message>) -> Option<ApiError> {
+    let mut piece = first;
+    loop {
+        if sender.send(Message::Piece(piece)).await.is_err() {
+            return None;
+        }
+        match next_piece(&mut payload).await {
+            Ok((last, true)) => {
+                let _ = sender.send(Message::Piece(last)).await;
+                let _ = sender.send(Message::End).await;
+                return None;
+            }
+            Ok((next, false)) => piece = next,
+            Err((last, error)) => {
+                let _ = sender.send(Message::Piece(last)).await;
+                return Some(error);
+            }
+        }
+    }
+}
+
+/// Writes pieces until they end; `None` if they broke off.
+fn write_pieces(
+    mut receiving: Receiving,
+    mut pieces: mpsc::Receiver<Message>,
+    then: Then,
+) -> domain::Result<Option<UploadStatus>> {
+    loop {
+        match pieces.blocking_recv() {
+            Some(Message::Piece(piece)) => receiving.write(&piece)?,
+            Some(Message::End) => return end(receiving, then).map(Some),
+            None => {
+                receiving.pause();
+                return Ok(None);
+            }
+        }
+    }
+}
+
+fn write(mut receiving: Receiving, piece: &[u8]) -> domain::Result<Receiving> {
+    receiving.write(piece)?;
+    Ok(receiving)
+}
+
+fn end(receiving: Receiving, then: Then) -> domain::Result<UploadStatus> {
+    if let Some(stated) = then.stated()
+        && stated != receiving.brought()
+    {
+        let got = receiving.brought();
+        receiving.undo()?;
+        return Err(Error::LengthMismatch { stated, got });
+    }
+    match then {
+        Then::Pause(_) => Ok(receiving.pause()),
+        Then::Finish(digest, _) => {
+            let status = UploadStatus {
+                id: String::new(),
+                received: receiving.received(),
+            };
+            receiving.finish(&digest)?;
+            Ok(status)
+        }
+    }
+}
+
+/// A part of a content as a body, read in pieces as the connection takes them.
+pub(super) struct Pieces {
+    content: Content,
+    at: u64,
+    end: u64,
+}
+
+impl Pieces {
+    /// The bytes from `start` to before `end`.
+    pub(super) fn new(content: Content, start: u64, end: u64) -> Pieces {
+        Pieces {
+            content,
+            at: start,
+            end,
+        }
+    }
+}
+
+impl MessageBody for Pieces {
+    type Error = io::Error;
+
+    fn size(&self) -> BodySize {
+        BodySize::Sized(self.end - self.at)
+    }
+
+    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        if self.at >= self.end {
+            return Poll::Ready(None);
+        }
+        let len = usize::try_from(self.end - self.at).map_or(PIECE_BYTES, |left| left.min(PIECE_BYTES));
+        let mut buffer = Buffer::take(len);
+        if let Err(error) = self.content.read_exact_at(&mut buffer.0, self.at) {
+            log::error!("a blob cannot be read at byte {}: {error}", self.at);
+            return Poll::Ready(Some(Err(error)));
+        }
+        self.at += len as u64;
+        Poll::Ready(Some(Ok(Bytes::from_owner(buffer))))
+    }
+}
+
+thread_local! {
+    /// Buffers that were sent and can be filled again: fresh memory of this size costs the kernel as much as the reading.
+    static SPARE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The most spare buffers that a worker keeps.
+const MAX_SPARE: usize = 8;
+
+/// A buffer that goes back to its worker's spares when the last of its bytes is sent.
+struct Buffer(Vec<u8>);
+
+impl Buffer {
+    fn take(len: usize) -> Buffer {
+        let mut spare = SPARE.with_borrow_mut(Vec::pop).unwrap_or_default();
+        spare.resize(len, 0);
+        Buffer(spare)
+    }
+}
+
+impl AsRef<[u8]> for Buffer {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        SPARE.with_borrow_mut(|spare| {
+            if spare.len() < MAX_SPARE {
+                spare.push(std::mem::take(&mut self.0));
+            }
+        });
+    }
+}

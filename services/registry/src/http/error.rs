@@ -1,0 +1,254 @@
+//! Every way to refuse a request, and the one place that answers it: status, code, message and detail.
+
+use super::request::RequestId;
+use crate::domain::Error;
+use actix_web::{
+    HttpMessage, HttpRequest, HttpResponse,
+    http::{StatusCode, header},
+};
+use oci::{Digest, DigestError, ErrorCode, ErrorEntry, ErrorEnvelope, NameError, name::ManifestRefError};
+use serde_json::{Value, json};
+
+/// Why a request is not answered as its sender hoped.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// The registry refused or failed.
+    #[error(transparent)]
+    Domain(#[from] Error),
+    /// A repository name or tag that is none.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// A digest that is none.
+    #[error(transparent)]
+    Digest(#[from] DigestError),
+    /// No route has this path, or not in this configuration.
+    #[error("there is nothing at this path")]
+    NoRoute,
+    /// The referrers API is not part of this registry.
+    #[error("this registry does not have the referrers API: read the subject's digest tag")]
+    NoReferrers,
+    /// The path has another method.
+    #[error("this path takes {allowed}")]
+    MethodNotAllowed {
+        /// As an `Allow` header lists them.
+        allowed: &'static str,
+    },
+    /// The path is not UTF-8 or hides something.
+    #[error("the path is not valid: slashes, backslashes and NUL must not be escaped in it")]
+    BadPath,
+    /// The query is not UTF-8.
+    #[error("the query is not valid UTF-8 once decoded")]
+    BadQuery,
+    /// `n` is no number.
+    #[error("n={text:?} is not a number of entries: expected digits")]
+    BadCount {
+        /// What stood there, cut to a printable length.
+        text: String,
+    },
+    /// A manifest was asked for by what is no tag; as such there cannot be one.
+    #[error("{0}")]
+    NoSuchTag(NameError),
+    /// A query parameter is missing.
+    #[error("the query parameter digest is missing: expected the digest of the whole content")]
+    DigestMissing,
+    /// A `Content-Range` that cannot be read.
+    #[error("Content-Range {text:?} is not <first>-<last>, both included")]
+    BadContentRange {
+        /// What stood there, cut to a printable length.
+        text: String,
+    },
+    /// More tags in one request than are taken.
+    #[error("{count} tags in one request are more than the {limit} that are taken")]
+    TooManyTags {
+        /// How many there were.
+        count: usize,
+        /// How many are taken.
+        limit: usize,
+    },
+    /// A range that lies outside of a blob.
+    #[error("the range lies outside of the blob's {size} bytes")]
+    RangeOutside {
+        /// Size of the blob.
+        size: u64,
+    },
+    /// The body broke off or was malformed.
+    #[error("the body ended before it was complete: {reason}")]
+    BodyBroken {
+        /// What the transport says.
+        reason: String,
+    },
+    /// Nothing of the body came for too long.
+    #[error("no byte of the body came for {seconds} seconds")]
+    BodyTimeout {
+        /// How long was waited.
+        seconds: u64,
+    },
+    /// The server is going down.
+    #[error("the registry is stopping: try again")]
+    Stopping,
+}
+
+impl From<ManifestRefError> for ApiError {
+    fn from(error: ManifestRefError) -> ApiError {
+        match error {
+            ManifestRefError::Digest(error) => ApiError::Digest(error),
+            ManifestRefError::Tag(error) => ApiError::Name(error),
+        }
+    }
+}
+
+/// What a refusal says: a code, a status that may differ from the code's usual one, and details.
+struct Refusal {
+    code: ErrorCode,
+    status: u16,
+    detail: Value,
+}
+
+impl Refusal {
+    fn of(code: ErrorCode, detail: Value) -> Refusal {
+        Refusal {
+            code,
+            status: code.spec().status,
+            detail,
+        }
+    }
+
+    fn with_status(code: ErrorCode, status: u16, detail: Value) -> Refusal {
+        Refusal { code, status, detail }
+    }
+}
+
+impl ApiError {
+    /// The table: every error, its code, its status, and the thing that it is about.
+    fn refusal(&self) -> Refusal {
+        use ErrorCode as C;
+        let none = Value::Null;
+        match self {
+            ApiError::Domain(error) => domain_refusal(error),
+            ApiError::Name(error) => match error {
+                NameError::Repository { text } => Refusal::of(C::NameInvalid, json!({"name": text})),
+                NameError::Tag { text } => Refusal::of(C::TagInvalid, json!({"tag": text})),
+            },
+            ApiError::Digest(_) | ApiError::DigestMissing => Refusal::of(C::DigestInvalid, none),
+            ApiError::NoRoute | ApiError::NoReferrers => Refusal::with_status(C::Unsupported, 404, none),
+            ApiError::MethodNotAllowed { allowed } => Refusal::of(C::Unsupported, json!({"allowed": allowed})),
+            ApiError::BadPath => Refusal::of(C::NameInvalid, none),
+            ApiError::BadQuery => Refusal::with_status(C::Unsupported, 400, none),
+            ApiError::BadCount { text } => Refusal::of(C::PaginationNumberInvalid, json!({"n": text})),
+            ApiError::NoSuchTag(error) => Refusal::of(C::ManifestUnknown, json!({"reason": error.to_string()})),
+            ApiError::BadContentRange { text } => {
+                Refusal::with_status(C::BlobUploadInvalid, 400, json!({"Content-Range": text}))
+            }
+            ApiError::TooManyTags { count, limit } => {
+                Refusal::with_status(C::TagInvalid, 414, json!({"tags": count, "limit": limit}))
+            }
+            ApiError::RangeOutside { size } => Refusal::of(C::RangeInvalid, json!({"size": size})),
+            ApiError::BodyBroken { .. } => Refusal::of(C::BlobUploadInvalid, none),
+            ApiError::BodyTimeout { .. } => Refusal::with_status(C::BlobUploadInvalid, 408, none),
+            ApiError::Stopping => Refusal::of(C::Unavailable, none),
+        }
+    }
+
+    /// The answer, and a line in the log if it is our fault.
+    pub(super) fn respond(&self, request: &HttpRequest) -> HttpResponse {
+        let refusal = self.refusal();
+        let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let ours = status.is_server_error();
+        if ours {
+            log::error!(
+                "{} {} [{}]: {}",
+                request.method(),
+                request.path(),
+                request.extensions().get::<RequestId>().map_or("-", |id| id.0.as_str()),
+                chain(self)
+            );
+        }
+        let mut response = HttpResponse::build(status);
+        match self {
+            ApiError::MethodNotAllowed { allowed } => {
+                response.insert_header((header::ALLOW, *allowed));
+            }
+            ApiError::RangeOutside { size } => {
+                response.insert_header((header::CONTENT_RANGE, format!("bytes */{size}")));
+            }
+            ApiError::Domain(Error::OutOfOrder { id, expected, .. }) => {
+                super::uploads::session_headers(&mut response, request.path(), id, *expected);
+            }
+            _ => {}
+        }
+        response.json(self.envelope(refusal, ours))
+    }
+
+    fn envelope(&self, refusal: Refusal, ours: bool) -> ErrorEnvelope {
+        let code = refusal.code;
+        if ours {
+            return ErrorEnvelope::of(code, code.spec().message, Value::Null);
+        }
+        match self {
+            ApiError::Domain(Error::MissingContent { blobs, manifests }) => ErrorEnvelope {
+                errors: missing(blobs, "blob").chain(missing(manifests, "manifest")).collect(),
+            },
+            _ => ErrorEnvelope::of(code, self.to_string(), refusal.detail),
+        }
+    }
+}
+
+/// One entry a missing content, each naming its digest.
+fn missing<'a>(digests: &'a [Digest], what: &'a str) -> impl Iterator<Item = ErrorEntry> + 'a {
+    digests.iter().map(move |digest| ErrorEntry {
+        code: ErrorCode::ManifestBlobUnknown.name().to_owned(),
+        message: format!("the manifest names {what} {digest}, which the repository does not have: push it first"),
+        detail: json!({"digest": digest}),
+    })
+}
+
+fn domain_refusal(error: &Error) -> Refusal {
+    use ErrorCode as C;
+    let none = Value::Null;
+    match error {
+        Error::NameUnknown(name) => Refusal::of(C::NameUnknown, json!({"name": name})),
+        Error::ManifestUnknown { name, reference } => Refusal::of(
+            C::ManifestUnknown,
+            json!({"name": name, "reference": reference.to_string()}),
+        ),
+        Error::BlobUnknown { name, digest } => Refusal::of(C::BlobUnknown, json!({"name": name, "digest": digest})),
+        Error::UploadUnknown { name, id } => Refusal::of(C::BlobUploadUnknown, json!({"name": name, "id": id})),
+        Error::UploadBusy { id } => Refusal::with_status(C::BlobUploadInvalid, 409, json!({"id": id})),
+        Error::OutOfOrder { expected, got, .. } => {
+            Refusal::with_status(C::BlobUploadInvalid, 416, json!({"expected": expected, "got": got}))
+        }
+        Error::LengthMismatch { stated, got } => Refusal::of(C::SizeInvalid, json!({"stated": stated, "got": got})),
+        Error::TooManyUploads { limit } => Refusal::of(C::TooManyRequests, json!({"limit": limit})),
+        Error::DigestMismatch { expected, computed } => {
+            Refusal::of(C::DigestInvalid, json!({"expected": expected, "computed": computed}))
+        }
+        Error::MissingContent { blobs, manifests } => {
+            Refusal::of(C::ManifestBlobUnknown, json!({"blobs": blobs, "manifests": manifests}))
+        }
+        Error::ManifestInvalid(error) => Refusal::of(C::ManifestInvalid, json!({"reason": error.to_string()})),
+        Error::ManifestKindRefused { media_type } => Refusal::of(C::ManifestInvalid, json!({"mediaType": media_type})),
+        Error::ManifestTooLarge { limit } => {
+            Refusal::with_status(C::SizeInvalid, 413, json!({"limitBytes": limit}))
+        }
+        Error::TagChanged { tag, actual } => Refusal::of(C::PreconditionFailed, json!({"tag": tag, "actual": actual})),
+        Error::DeleteDisabled | Error::ReadOnly => Refusal::of(C::Unsupported, none),
+        Error::Damaged { .. } => Refusal::of(C::Unknown, none),
+        Error::Storage(error) if error.is_full() => Refusal::with_status(C::Unknown, 507, none),
+        Error::Storage(_) => Refusal::of(C::Unknown, none),
+    }
+}
+
+/// The error and its sources in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        source = error.source();
+    }
+    text
+}

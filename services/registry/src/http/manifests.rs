@@ -1,0 +1,122 @@
+//! Manifests over HTTP.
+
+use super::{Answer, ApiError, Request, blocking, body, names, request, value};
+use crate::domain::{Error, Manifest, ManifestPush};
+use actix_web::{
+    HttpResponse,
+    http::header::{self, HeaderValue},
+    web,
+};
+use oci::{ManifestRef, RepositoryName, Route, Tag};
+use std::sync::Arc;
+
+/// The most tags that one push by digest may set.
+///
+/// Source: OCI distribution-spec main, "Pushing Manifests": at least 10.
+const MAX_TAGS: usize = 100;
+
+/// `GET` and `HEAD /v2/<name>/manifests/<reference>`
+///
+/// Source: OCI distribution-spec 1.1, "Pulling manifests".
+pub(super) async fn get(request: &Request<'_>, name: &str, reference: &str) -> Answer {
+    let (name, reference) = existing(name, reference)?;
+    let manifest = match request.registry.known_manifest(&name, &reference) {
+        Some(manifest) => manifest,
+        None => blocking(request.registry, move |r| r.manifest(&name, &reference)).await?,
+    };
+    Ok(manifest_response(request, &manifest))
+}
+
+fn manifest_response(request: &Request<'_>, manifest: &Arc<Manifest>) -> HttpResponse {
+    let headers = [
+        (names::CONTENT_DIGEST, value(manifest.digest_text.clone())),
+        (header::ETAG, value(manifest.entity_tag.clone())),
+    ];
+    let mut response = if request.has_already(&manifest.entity_tag) {
+        HttpResponse::NotModified().finish()
+    } else {
+        let mut response = HttpResponse::with_body(
+            actix_web::http::StatusCode::OK,
+            actix_web::body::BoxBody::new(manifest.body.clone()),
+        );
+        let media_type = HeaderValue::from_maybe_shared(manifest.media_type.clone())
+            .unwrap_or(HeaderValue::from_static(oci::media_type::OCTET_STREAM));
+        response.headers_mut().insert(header::CONTENT_TYPE, media_type);
+        response
+    };
+    for (name, value) in headers {
+        response.headers_mut().insert(name, value);
+    }
+    response
+}
+
+/// The parts of a path to a manifest that should be there. What is not a tag cannot be there.
+fn existing(name: &str, reference: &str) -> Result<(RepositoryName, ManifestRef), ApiError> {
+    let name = request::name(name)?;
+    match request::reference(reference) {
+        Err(ApiError::Name(error)) => Err(ApiError::NoSuchTag(error)),
+        other => Ok((name, other?)),
+    }
+}
+
+/// `PUT /v2/<name>/manifests/<reference>`
+///
+/// Source: OCI distribution-spec main, "Pushing Manifests".
+pub(super) async fn put(request: &Request<'_>, name: &str, reference: &str, payload: web::Payload) -> Answer {
+    let name = request::name(name)?;
+    let reference = request::reference(reference)?;
+    let tags = tags(request)?;
+    let limit = request.registry.limits().max_manifest_bytes;
+    let body = body::collect(request, payload, limit)
+        .await?
+        .ok_or(Error::ManifestTooLarge { limit })?;
+    let push = ManifestPush {
+        name: name.clone(),
+        reference,
+        tags: tags.clone(),
+        content_type: request.header(&header::CONTENT_TYPE).map(without_parameters),
+        body,
+        expect: request.expect(),
+    };
+    let pushed = blocking(request.registry, move |r| r.push_manifest(push)).await?;
+    let mut response = HttpResponse::Created();
+    response
+        .insert_header((header::LOCATION, Route::Manifest(name, pushed.digest.into()).to_string()))
+        .insert_header((names::CONTENT_DIGEST, pushed.digest.to_string()))
+        .insert_header((header::ETAG, format!("\"{}\"", pushed.digest)));
+    for subject in &pushed.subjects {
+        response.append_header((names::OCI_SUBJECT, subject.to_string()));
+    }
+    for tag in &tags {
+        response.append_header((names::OCI_TAG, tag.as_str()));
+    }
+    Ok(response.finish())
+}
+
+/// The tags in the query of a push.
+fn tags(request: &Request<'_>) -> Result<Vec<Tag>, ApiError> {
+    let count = request.query_all("tag").count();
+    if count > MAX_TAGS {
+        return Err(ApiError::TooManyTags { count, limit: MAX_TAGS });
+    }
+    request.query_all("tag").map(|text| Ok(Tag::parse(text)?)).collect()
+}
+
+/// A media type as it was written, but for its parameters.
+fn without_parameters(content_type: &str) -> String {
+    content_type.split(';').next().unwrap_or_default().trim().to_owned()
+}
+
+/// `DELETE /v2/<name>/manifests/<reference>`
+///
+/// Source: OCI distribution-spec 1.1, "Deleting tags" and "Deleting Manifests".
+pub(super) async fn delete(request: &Request<'_>, name: &str, reference: &str) -> Answer {
+    let (name, reference) = existing(name, reference)?;
+    let expect = request.expect();
+    blocking(request.registry, move |r| match &reference {
+        ManifestRef::Tag(tag) => r.delete_tag(&name, tag, &expect),
+        ManifestRef::Digest(digest) => r.delete_manifest(&name, digest),
+    })
+    .await?;
+    Ok(HttpResponse::Accepted().finish())
+}

@@ -1,0 +1,118 @@
+//! Which file holds what. The only place that knows the layout of the folder.
+
+use crate::storage::{Key, UploadKey};
+use oci::{Algorithm, Digest, RepositoryName};
+use std::path::{Path, PathBuf};
+
+/// The paths below one storage folder.
+#[derive(Debug)]
+pub(super) struct Layout {
+    root: PathBuf,
+}
+
+impl Layout {
+    pub(super) fn new(root: &Path) -> Layout {
+        Layout { root: root.to_owned() }
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(super) fn temporary_folder(&self) -> PathBuf {
+        self.root.join("tmp")
+    }
+
+    pub(super) fn repositories_folder(&self) -> PathBuf {
+        self.root.join("repositories")
+    }
+
+    /// The folders that always are there.
+    pub(super) fn fixed_folders(&self) -> Vec<PathBuf> {
+        vec![
+            self.root.join("blobs"),
+            self.repositories_folder(),
+            self.temporary_folder(),
+            self.root.join("notes"),
+        ]
+    }
+
+    pub(super) fn contents_folder(&self, algorithm: Algorithm) -> PathBuf {
+        self.root.join("blobs").join(algorithm.name())
+    }
+
+    pub(super) fn content(&self, digest: &Digest) -> PathBuf {
+        let hex = digest.hex();
+        let mut path = String::with_capacity(self.root.as_os_str().len() + 160);
+        path.push_str("blobs/");
+        path.push_str(digest.algorithm().name());
+        path.push('/');
+        path.push_str(&hex[..2]);
+        path.push('/');
+        path.push_str(&hex);
+        self.root.join(path)
+    }
+
+    /// Where a damaged content is put.
+    pub(super) fn aside(&self, digest: &Digest) -> PathBuf {
+        self.root.join("aside").join(joined(digest))
+    }
+
+    pub(super) fn repository(&self, name: &RepositoryName) -> PathBuf {
+        self.repositories_folder().join(name.as_str())
+    }
+
+    pub(super) fn blobs(&self, name: &RepositoryName) -> PathBuf {
+        self.repository(name).join("_blobs")
+    }
+
+    pub(super) fn manifests(&self, name: &RepositoryName) -> PathBuf {
+        self.repository(name).join("_manifests")
+    }
+
+    pub(super) fn tags(&self, name: &RepositoryName) -> PathBuf {
+        self.repository(name).join("_tags")
+    }
+
+    pub(super) fn subjects(&self, name: &RepositoryName) -> PathBuf {
+        self.repository(name).join("_referrers")
+    }
+
+    pub(super) fn referrers(&self, name: &RepositoryName, subject: &Digest) -> PathBuf {
+        self.subjects(name).join(joined(subject))
+    }
+
+    pub(super) fn uploads(&self, name: &RepositoryName) -> PathBuf {
+        self.repository(name).join("_uploads")
+    }
+
+    pub(super) fn upload(&self, key: &UploadKey, algorithm: Algorithm) -> PathBuf {
+        self.uploads(&key.name).join(format!("{}.{algorithm}", key.id))
+    }
+
+    pub(super) fn record(&self, key: &Key) -> PathBuf {
+        match key {
+            Key::Blob(name, digest) => self.blobs(name).join(split(digest)),
+            Key::Manifest(name, digest) => self.manifests(name).join(split(digest)),
+            Key::Tag(name, tag) => self.tags(name).join(tag.as_str()),
+            Key::Referrer(name, subject, digest) => self.referrers(name, subject).join(joined(digest)),
+            Key::Note(note) => self.root.join("notes").join(note),
+        }
+    }
+}
+
+/// `<alg>/<hex>`
+fn split(digest: &Digest) -> String {
+    format!("{}/{}", digest.algorithm(), digest.hex())
+}
+
+/// `<alg>-<hex>`
+fn joined(digest: &Digest) -> String {
+    format!("{}-{}", digest.algorithm(), digest.hex())
+}
+
+/// Reads `<alg>-<hex>` back.
+pub(super) fn parse_joined(text: &str) -> Option<Digest> {
+    let (algorithm, hex) = text.split_once('-')?;
+    Digest::from_hex(Algorithm::from_name(algorithm)?, hex)
+}

@@ -1,0 +1,152 @@
+//! Records in files.
+
+use super::paths::parse_joined;
+use super::{Filesystem, each_name, found, in_folder};
+use crate::storage::{Change, Key, Records, Result};
+use bytes::Bytes;
+use oci::{Algorithm, Digest, RepositoryName, Tag};
+use std::{
+    fs::{self, OpenOptions},
+    path::Path,
+};
+
+impl Records for Filesystem {
+    fn record(&self, key: &Key) -> Result<Option<Bytes>> {
+        let path = self.layout.record(key);
+        let value = found(fs::read(&path)).map_err(|source| self.error("read", &path, source))?;
+        Ok(value.map(Bytes::from))
+    }
+
+    /// Tags move only after everything else of the commit is durable: a power cut must not leave a tag that leads to a
+    /// manifest that was lost.
+    fn commit(&self, changes: &[Change]) -> Result<()> {
+        let tags_from = changes
+            .iter()
+            .position(|change| matches!(change, Change::Put(Key::Tag(..), _)))
+            .unwrap_or(changes.len());
+        let (before, from_tag) = changes.split_at(tags_from);
+        self.apply(before)?;
+        if !from_tag.is_empty() {
+            if !before.is_empty() {
+                self.sync()?;
+            }
+            self.apply(from_tag)?;
+        }
+        self.sync()
+    }
+
+    fn has_repository(&self, name: &RepositoryName) -> Result<bool> {
+        for folder in [self.layout.manifests(name), self.layout.blobs(name)] {
+            let there = folder
+                .try_exists()
+                .map_err(|source| self.error("read", &folder, source))?;
+            if there {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn repositories(&self) -> Result<Vec<RepositoryName>> {
+        let mut names = Vec::new();
+        self.each_repository(&mut |name, folder| {
+            if folder.join("_manifests").exists() || folder.join("_blobs").exists() {
+                names.push(name);
+            }
+        })?;
+        Ok(names)
+    }
+
+    fn blobs(&self, name: &RepositoryName) -> Result<Vec<Digest>> {
+        split_digests(&self.layout.blobs(name))
+    }
+
+    fn manifests(&self, name: &RepositoryName) -> Result<Vec<Digest>> {
+        split_digests(&self.layout.manifests(name))
+    }
+
+    fn tags(&self, name: &RepositoryName) -> Result<Vec<Tag>> {
+        let mut tags = Vec::new();
+        each_name(&self.layout.tags(name), &mut |name, _| {
+            tags.extend(Tag::parse(name));
+        })?;
+        Ok(tags)
+    }
+
+    fn subjects(&self, name: &RepositoryName) -> Result<Vec<Digest>> {
+        joined_digests(&self.layout.subjects(name))
+    }
+
+    fn referrers(&self, name: &RepositoryName, subject: &Digest) -> Result<Vec<Digest>> {
+        joined_digests(&self.layout.referrers(name, subject))
+    }
+}
+
+impl Filesystem {
+    fn apply(&self, changes: &[Change]) -> Result<()> {
+        changes.iter().try_for_each(|change| match change {
+            Change::Put(key, value) => self.put(key, value),
+            Change::Remove(key) => {
+                let path = self.layout.record(key);
+                found(fs::remove_file(&path))
+                    .map(|_| ())
+                    .map_err(|source| self.error("remove", &path, source))
+            }
+        })
+    }
+
+    fn put(&self, key: &Key, value: &[u8]) -> Result<()> {
+        let path = self.layout.record(key);
+        if !value.is_empty() {
+            return self.write_whole(&path, value);
+        }
+        let mut options = OpenOptions::new();
+        options.create(true).append(true);
+        in_folder(&path, || options.open(&path))
+            .map(|_| ())
+            .map_err(|source| self.error("write", &path, source))
+    }
+
+    /// Visits every folder below `repositories/` that holds a folder of ours, with the name that it stands for.
+    pub(super) fn each_repository(&self, visit: &mut dyn FnMut(RepositoryName, &Path)) -> Result<()> {
+        let root = self.layout.repositories_folder();
+        let mut waiting = vec![(String::new(), root)];
+        while let Some((name, folder)) = waiting.pop() {
+            let mut is_repository = false;
+            each_name(&folder, &mut |part, kind| {
+                if part.starts_with('_') {
+                    is_repository = true;
+                } else if kind.is_dir() {
+                    let inner = if name.is_empty() {
+                        part.to_owned()
+                    } else {
+                        format!("{name}/{part}")
+                    };
+                    waiting.push((inner, folder.join(part)));
+                }
+            })?;
+            if is_repository && let Ok(name) = RepositoryName::parse(&name) {
+                visit(name, &folder);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Digests that stand as `<alg>/<hex>` below a folder.
+fn split_digests(folder: &Path) -> Result<Vec<Digest>> {
+    let mut digests = Vec::new();
+    for algorithm in Algorithm::ALL {
+        each_name(&folder.join(algorithm.name()), &mut |hex, _| {
+            digests.extend(Digest::from_hex(algorithm, hex));
+        })?;
+    }
+    Ok(digests)
+}
+
+/// Digests that stand as `<alg>-<hex>` in a folder.
+fn joined_digests(folder: &Path) -> Result<Vec<Digest>> {
+    let mut digests = Vec::new();
+    each_name(folder, &mut |name, _| digests.extend(parse_joined(name)))?;
+    Ok(digests)
+}

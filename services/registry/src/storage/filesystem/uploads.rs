@@ -1,0 +1,139 @@
+//! Uploads in files: the length of the file is what was received, its name tells the algorithm, its folder the repository.
+
+use super::{Filesystem, each_name, found, in_folder};
+use crate::storage::{Content, Result, StorageError, StoredUpload, UploadKey, UploadWriter, Uploads};
+use oci::{Algorithm, Digest};
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{Seek, SeekFrom, Write},
+    path::Path,
+    sync::Arc,
+};
+
+impl Uploads for Filesystem {
+    fn begin_upload(&self, key: &UploadKey, algorithm: Algorithm) -> Result<()> {
+        let path = self.layout.upload(key, algorithm);
+        in_folder(&path, || File::create_new(&path))
+            .map(|_| ())
+            .map_err(|source| self.error("begin", &path, source))
+    }
+
+    fn upload(&self, key: &UploadKey) -> Result<Option<StoredUpload>> {
+        for algorithm in Algorithm::ALL {
+            let path = self.layout.upload(key, algorithm);
+            let metadata = found(fs::metadata(&path)).map_err(|source| self.error("read", &path, source))?;
+            if let Some(metadata) = metadata {
+                let touched = metadata
+                    .modified()
+                    .map_err(|source| self.error("read", &path, source))?;
+                return Ok(Some(StoredUpload {
+                    key: key.clone(),
+                    algorithm,
+                    len: metadata.len(),
+                    touched,
+                }));
+            }
+        }
+        Ok(None)
+    }
+
+    fn write_upload(&self, upload: &StoredUpload) -> Result<Box<dyn UploadWriter>> {
+        let path = self.layout.upload(&upload.key, upload.algorithm);
+        let opened = OpenOptions::new().read(true).write(true).open(&path).and_then(|mut file| {
+            file.seek(SeekFrom::End(0))?;
+            Ok(file)
+        });
+        match opened {
+            Ok(file) => Ok(Box::new(Writer {
+                file,
+                durable: self.syncer.is_some(),
+            })),
+            Err(source) => Err(self.error("open", &path, source)),
+        }
+    }
+
+    fn finish_upload(&self, upload: &StoredUpload, digest: &Digest) -> Result<()> {
+        let path = self.layout.upload(&upload.key, upload.algorithm);
+        let content = self.layout.content(digest);
+        if content.exists() {
+            return self.drop_upload(upload);
+        }
+        in_folder(&content, || fs::rename(&path, &content)).map_err(|source| self.error("finish", &path, source))
+    }
+
+    fn drop_upload(&self, upload: &StoredUpload) -> Result<()> {
+        let path = self.layout.upload(&upload.key, upload.algorithm);
+        found(fs::remove_file(&path))
+            .map(|_| ())
+            .map_err(|source| self.error("drop", &path, source))
+    }
+
+    fn uploads(&self) -> Result<Vec<StoredUpload>> {
+        let mut keys = Vec::new();
+        let mut failed = None;
+        self.each_repository(&mut |name, folder| {
+            if let Err(error) = each_upload(&folder.join("_uploads"), &mut |id| {
+                keys.push(UploadKey {
+                    name: name.clone(),
+                    id: id.to_owned(),
+                });
+            }) {
+                failed = Some(error);
+            }
+        })?;
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        let mut uploads = Vec::with_capacity(keys.len());
+        for key in keys {
+            uploads.extend(self.upload(&key)?);
+        }
+        Ok(uploads)
+    }
+}
+
+fn each_upload(folder: &Path, visit: &mut dyn FnMut(&str)) -> Result<()> {
+    each_name(folder, &mut |name, _| {
+        if let Some((id, _)) = name.split_once('.') {
+            visit(id);
+        }
+    })
+}
+
+struct Writer {
+    file: File,
+    durable: bool,
+}
+
+impl UploadWriter for Writer {
+    fn append(&mut self, bytes: &[u8]) -> Result<()> {
+        self.file
+            .write_all(bytes)
+            .map_err(|source| StorageError::new("append to", "an upload", source))
+    }
+
+    fn truncate(&mut self, len: u64) -> Result<()> {
+        self.file
+            .set_len(len)
+            .and_then(|()| self.file.seek(SeekFrom::Start(len)))
+            .map(|_| ())
+            .map_err(|source| StorageError::new("cut", "an upload", source))
+    }
+
+    fn content(&self) -> Result<Content> {
+        let opened = self
+            .file
+            .try_clone()
+            .and_then(|file| Ok(Content::File(Arc::new(file), self.file.metadata()?.len())));
+        opened.map_err(|source| StorageError::new("read", "an upload", source))
+    }
+
+    fn sync(&mut self) -> Result<()> {
+        if !self.durable {
+            return Ok(());
+        }
+        self.file
+            .sync_data()
+            .map_err(|source| StorageError::new("sync", "an upload", source))
+    }
+}

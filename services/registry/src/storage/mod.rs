@@ -1,0 +1,319 @@
+//! Where content and records are kept: small traits with their promises, and the stores that keep them.
+//!
+//! Three kinds of things are stored. *Contents* are immutable bytes under their digest. *Records* are small values under a
+//! [`Key`]: that a repository has a blob or a manifest, where a tag leads, which referrers a subject has. *Uploads* are
+//! contents on their way in. No record is ever read, modified and written back, so a local disk and an object store can
+//! keep the same promises. Everything here blocks; callers are on the blocking pool.
+//!
+//! What is left out: what a manifest means, who may do what, caches.
+
+pub mod filesystem;
+mod key;
+pub mod memory;
+
+pub use key::{Change, Key};
+
+use bytes::Bytes;
+use oci::{Algorithm, Digest, RepositoryName, Tag};
+use std::{fs::File, io, sync::Arc, time::SystemTime};
+
+/// What went wrong in a store: the operation, on what, and the system's own error.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {operation} {subject}: {source}")]
+pub struct StorageError {
+    /// A verb, such as `read`.
+    pub operation: &'static str,
+    /// What it was done to: a path inside the store or a key.
+    pub subject: String,
+    /// The system's error.
+    pub source: io::Error,
+}
+
+impl StorageError {
+    /// Wraps a system error with what was tried.
+    pub fn new(operation: &'static str, subject: impl ToString, source: io::Error) -> StorageError {
+        StorageError {
+            operation,
+            subject: subject.to_string(),
+            source,
+        }
+    }
+
+    /// Whether the store has no room left.
+    pub fn is_full(&self) -> bool {
+        matches!(
+            self.source.kind(),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+        )
+    }
+}
+
+/// The result of a store's operation.
+pub type Result<T> = std::result::Result<T, StorageError>;
+
+/// When an acknowledged change is safe.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// It survives power loss: files and folders are synced before the answer. Concurrent changes share a sync.
+    #[default]
+    Full,
+    /// It survives the end of the process, `kill -9` included, but not power loss.
+    None,
+}
+
+/// Bytes that can be read at any offset, held open: they can be read to the end even if they are removed meanwhile.
+#[derive(Clone, Debug)]
+pub enum Content {
+    /// A file and its length.
+    File(Arc<File>, u64),
+    /// Bytes in memory.
+    Memory(Bytes),
+}
+
+impl Content {
+    /// The length in bytes.
+    pub fn len(&self) -> u64 {
+        match self {
+            Content::File(_, len) => *len,
+            Content::Memory(bytes) => bytes.len() as u64,
+        }
+    }
+
+    /// Whether there are no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Fills the buffer with the bytes from `offset` on.
+    ///
+    /// # Errors
+    /// The system's; `UnexpectedEof` if the content ends before the buffer is full.
+    pub fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        match self {
+            Content::File(file, _) => std::os::unix::fs::FileExt::read_exact_at(&**file, buffer, offset),
+            Content::Memory(bytes) => {
+                let start = usize::try_from(offset).unwrap_or(usize::MAX);
+                let end = start.saturating_add(buffer.len());
+                let piece = bytes.get(start..end).ok_or(io::ErrorKind::UnexpectedEof)?;
+                buffer.copy_from_slice(piece);
+                Ok(())
+            }
+        }
+    }
+
+    /// All the bytes at once; for contents that are known to be small.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn read_all(&self) -> io::Result<Bytes> {
+        match self {
+            Content::Memory(bytes) => Ok(bytes.clone()),
+            Content::File(_, len) => {
+                let mut buffer = vec![0; usize::try_from(*len).map_err(|_| io::ErrorKind::OutOfMemory)?];
+                self.read_exact_at(&mut buffer, 0)?;
+                Ok(buffer.into())
+            }
+        }
+    }
+}
+
+/// Immutable bytes under their digest, shared by all repositories.
+///
+/// Promises: what is readable under a digest is whole, never a part. Removing is seen at once, but an open [`Content`] stays
+/// readable. The store does not hash: callers give the digest that they computed.
+pub trait Contents {
+    /// Opens a content; `None` if there is none.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn content(&self, digest: &Digest) -> Result<Option<Content>>;
+
+    /// The size of a content in bytes; `None` if there is none.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn content_size(&self, digest: &Digest) -> Result<Option<u64>>;
+
+    /// When a content was written.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn content_time(&self, digest: &Digest) -> Result<Option<SystemTime>>;
+
+    /// Visits every content with its size, in no order.
+    ///
+    /// # Errors
+    /// The store cannot be read. Contents that are added or removed meanwhile may be visited or not.
+    fn each_content(&self, visit: &mut dyn FnMut(Digest, u64)) -> Result<()>;
+
+    /// Removes a content; the size it had, or `None` if there was none.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    fn remove_content(&self, digest: &Digest) -> Result<Option<u64>>;
+
+    /// Takes a content out of service without destroying it, for a person to look at.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    fn set_aside_content(&self, digest: &Digest) -> Result<()>;
+}
+
+/// Small values under keys.
+///
+/// Promises: a value is replaced as a whole; a reader sees the old or the new one. [`Records::commit`] applies its changes
+/// in order and returns when all of them are as durable as the store was opened for; after a crash, a change is there only
+/// if all those before it in the same commit are. Lists hold each key that was there during the whole call.
+pub trait Records {
+    /// The value under a key.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn record(&self, key: &Key) -> Result<Option<Bytes>>;
+
+    /// Applies changes in order.
+    ///
+    /// # Errors
+    /// The store cannot be written. The changes before the failing one may have been applied; nothing after it was.
+    fn commit(&self, changes: &[Change]) -> Result<()>;
+
+    /// Whether anything was ever stored in this repository.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn has_repository(&self, name: &RepositoryName) -> Result<bool>;
+
+    /// The repositories that something was ever stored in; in no order.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn repositories(&self) -> Result<Vec<RepositoryName>>;
+
+    /// The blobs that a repository has, in no order.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn blobs(&self, name: &RepositoryName) -> Result<Vec<Digest>>;
+
+    /// The manifests that a repository has, in no order.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn manifests(&self, name: &RepositoryName) -> Result<Vec<Digest>>;
+
+    /// The tags of a repository, in no order.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn tags(&self, name: &RepositoryName) -> Result<Vec<Tag>>;
+
+    /// The subjects that a repository has referrers of, in no order.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn subjects(&self, name: &RepositoryName) -> Result<Vec<Digest>>;
+
+    /// The referrers of a subject, in no order.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn referrers(&self, name: &RepositoryName, subject: &Digest) -> Result<Vec<Digest>>;
+}
+
+/// What identifies an upload: its repository, its secret id, and the algorithm to hash with.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct UploadKey {
+    /// The repository that it was begun in.
+    pub name: RepositoryName,
+    /// Unguessable, of `0-9a-f` and `-` alone.
+    pub id: String,
+}
+
+/// An upload that was found in the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredUpload {
+    /// Its key.
+    pub key: UploadKey,
+    /// The algorithm told at its beginning.
+    pub algorithm: Algorithm,
+    /// Bytes received.
+    pub len: u64,
+    /// When the last of them came.
+    pub touched: SystemTime,
+}
+
+/// An upload that is open for writing.
+pub trait UploadWriter: Send {
+    /// Appends bytes.
+    ///
+    /// # Errors
+    /// The store cannot be written; how much was appended is then unknown, until [`UploadWriter::truncate`].
+    fn append(&mut self, bytes: &[u8]) -> Result<()>;
+
+    /// Cuts the upload back to a length.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    fn truncate(&mut self, len: u64) -> Result<()>;
+
+    /// What was received so far, to hash it again.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn content(&self) -> Result<Content>;
+
+    /// Makes the bytes durable, if the store was opened so.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    fn sync(&mut self) -> Result<()>;
+}
+
+/// Contents on their way in. They outlive the process.
+pub trait Uploads {
+    /// Begins an upload without bytes.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    fn begin_upload(&self, key: &UploadKey, algorithm: Algorithm) -> Result<()>;
+
+    /// Looks an upload up; `None` if there is none of that id in that repository.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn upload(&self, key: &UploadKey) -> Result<Option<StoredUpload>>;
+
+    /// Opens an upload for writing at its end.
+    ///
+    /// # Errors
+    /// The store cannot be written, or there is no such upload.
+    fn write_upload(&self, upload: &StoredUpload) -> Result<Box<dyn UploadWriter>>;
+
+    /// Makes an upload a content, whole from the first moment that it is seen. If the content is there already, the upload
+    /// goes away.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    fn finish_upload(&self, upload: &StoredUpload, digest: &Digest) -> Result<()>;
+
+    /// Drops an upload. None there is no error.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    fn drop_upload(&self, upload: &StoredUpload) -> Result<()>;
+
+    /// Every upload, in no order.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn uploads(&self) -> Result<Vec<StoredUpload>>;
+}
+
+/// A whole store.
+pub trait Storage: Contents + Records + Uploads + Send + Sync {
+    /// Makes bytes in memory a content under their digest, which the caller computed.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    fn put_content(&self, digest: &Digest, bytes: &[u8]) -> Result<()>;
+}
