@@ -42,7 +42,11 @@ impl Registry {
             return Ok(Some(blob.size));
         }
         let ticket = self.0.blobs.ticket(&key);
-        if self.storage().record(&Key::Blob(name.clone(), *digest))?.is_none() {
+        if self
+            .storage()
+            .record(&Key::Blob(name.clone(), *digest))?
+            .is_none()
+        {
             return Ok(None);
         }
         let size = self.storage().content_size(digest)?;
@@ -58,7 +62,10 @@ impl Registry {
     /// `BlobUnknown` if the repository has not got it; `Damaged` if it is small and its bytes no longer have its digest.
     pub fn open_blob(&self, name: &RepositoryName, digest: &Digest) -> Result<Content> {
         let key = (name.clone(), *digest);
-        if let Some(Blob { bytes: Some(bytes), .. }) = self.0.blobs.get(&key) {
+        if let Some(Blob {
+            bytes: Some(bytes), ..
+        }) = self.0.blobs.get(&key)
+        {
             return Ok(Content::Memory(bytes));
         }
         let unknown = || Error::BlobUnknown {
@@ -109,7 +116,12 @@ impl Registry {
     ///
     /// # Errors
     /// The registry is read-only or the store failed. A blob that is not there is no error.
-    pub fn mount_blob(&self, name: &RepositoryName, digest: &Digest, from: Option<&RepositoryName>) -> Result<Mounted> {
+    pub fn mount_blob(
+        &self,
+        name: &RepositoryName,
+        digest: &Digest,
+        from: Option<&RepositoryName>,
+    ) -> Result<Mounted> {
         self.require_writable()?;
         let _lease = self.0.locks.lease(*digest);
         if self.blob_size(name, digest)?.is_some() {

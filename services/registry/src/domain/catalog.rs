@@ -55,7 +55,9 @@ impl Registry {
 fn page(names: &BTreeSet<RepositoryName>, last: Option<&str>, limit: Option<usize>) -> Page {
     let from = last.map_or(Bound::Unbounded, Bound::Excluded);
     Page::of(
-        names.range::<str, _>((from, Bound::Unbounded)).map(RepositoryName::as_str),
+        names
+            .range::<str, _>((from, Bound::Unbounded))
+            .map(RepositoryName::as_str),
         limit,
     )
 }

@@ -26,7 +26,9 @@ pub enum Error {
         digest: Digest,
     },
     /// No upload session of that id in that repository.
-    #[error("there is no upload session {id:?} in repository {name}: it never began, has ended or has expired")]
+    #[error(
+        "there is no upload session {id:?} in repository {name}: it never began, has ended or has expired"
+    )]
     UploadUnknown {
         /// The repository asked.
         name: RepositoryName,
@@ -40,7 +42,9 @@ pub enum Error {
         id: String,
     },
     /// A chunk does not begin where the last one ended.
-    #[error("the chunk begins at byte {got}, but {expected} bytes were received: ask for the status and go on from there")]
+    #[error(
+        "the chunk begins at byte {got}, but {expected} bytes were received: ask for the status and go on from there"
+    )]
     OutOfOrder {
         /// The session.
         id: String,

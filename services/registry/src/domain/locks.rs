@@ -47,12 +47,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Locks {
     /// Shared with other pushes into the repository.
     pub(super) fn push_into(&self, name: &RepositoryName) -> RwLockReadGuard<'_, ()> {
-        self.repository(name).read().unwrap_or_else(PoisonError::into_inner)
+        self.repository(name)
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// No push into the repository meanwhile.
     pub(super) fn delete_from(&self, name: &RepositoryName) -> RwLockWriteGuard<'_, ()> {
-        self.repository(name).write().unwrap_or_else(PoisonError::into_inner)
+        self.repository(name)
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn repository(&self, name: &RepositoryName) -> &RwLock<()> {

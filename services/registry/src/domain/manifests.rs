@@ -76,7 +76,11 @@ impl Registry {
     }
 
     /// A manifest that the repository may have.
-    pub(super) fn manifest_by_digest(&self, name: &RepositoryName, digest: &Digest) -> Result<Option<Arc<Manifest>>> {
+    pub(super) fn manifest_by_digest(
+        &self,
+        name: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<Option<Arc<Manifest>>> {
         let key = (name.clone(), *digest);
         if let Some(known) = self.0.manifests.get(&key) {
             return Ok(Some(known));
@@ -91,8 +95,14 @@ impl Registry {
         if content.len() > self.0.limits.max_manifest_bytes.max(oci::MAX_MANIFEST_BYTES) as u64 {
             return Err(Error::Damaged { digest: *digest });
         }
-        let manifest = Arc::new(Manifest::new(*digest, media_type, self.read_whole(digest, &content)?));
-        self.0.manifests.fill(ticket, key, manifest.clone(), manifest.weight());
+        let manifest = Arc::new(Manifest::new(
+            *digest,
+            media_type,
+            self.read_whole(digest, &content)?,
+        ));
+        self.0
+            .manifests
+            .fill(ticket, key, manifest.clone(), manifest.weight());
         Ok(Some(manifest))
     }
 
@@ -102,7 +112,10 @@ impl Registry {
         if self.0.manifests.get(&key).is_some() {
             return Ok(true);
         }
-        Ok(self.storage().record(&Key::Manifest(name.clone(), *digest))?.is_some())
+        Ok(self
+            .storage()
+            .record(&Key::Manifest(name.clone(), *digest))?
+            .is_some())
     }
 
     /// Remembers a manifest that was stored.
@@ -128,7 +141,9 @@ impl Registry {
                 reference: tag.clone().into(),
             });
         }
-        let removed = self.storage().commit(&[Change::Remove(Key::Tag(name.clone(), tag.clone()))]);
+        let removed = self
+            .storage()
+            .commit(&[Change::Remove(Key::Tag(name.clone(), tag.clone()))]);
         if removed.is_ok() {
             self.remember_tag(name, tag, None);
         } else {

@@ -92,7 +92,13 @@ impl Registry {
         self.require_writable()?;
         let view = self.accepted_view(&push)?;
         let digest = checked_digest(&push)?;
-        let tags: Vec<Tag> = push.reference.tag().into_iter().chain(&push.tags).cloned().collect();
+        let tags: Vec<Tag> = push
+            .reference
+            .tag()
+            .into_iter()
+            .chain(&push.tags)
+            .cloned()
+            .collect();
         let name = push.name.clone();
         let _repository = self.0.locks.push_into(&name);
         let _leases: Vec<_> = needed(&view)
@@ -139,7 +145,12 @@ impl Registry {
     fn require_content(&self, name: &RepositoryName, view: &ManifestView) -> Result<()> {
         let (mut blobs, mut manifests) = (BTreeSet::new(), BTreeSet::new());
         if self.0.capabilities.complete_images {
-            for blob in view.config.iter().chain(&view.blobs).filter(|blob| !may_be_elsewhere(blob)) {
+            for blob in view
+                .config
+                .iter()
+                .chain(&view.blobs)
+                .filter(|blob| !may_be_elsewhere(blob))
+            {
                 if self.blob_size(name, &blob.digest)?.is_none() {
                     blobs.insert(blob.digest);
                 }
@@ -148,7 +159,8 @@ impl Registry {
         if self.0.capabilities.complete_indexes {
             for child in &view.manifests {
                 // An index may hold anything by digest; what is not a manifest here may be a blob.
-                if !self.has_manifest(name, &child.digest)? && self.blob_size(name, &child.digest)?.is_none() {
+                if !self.has_manifest(name, &child.digest)? && self.blob_size(name, &child.digest)?.is_none()
+                {
                     manifests.insert(child.digest);
                 }
             }
@@ -174,7 +186,12 @@ impl Registry {
         let entries = self.referrer_entries(manifest, view);
         let mut changes: Vec<Change> = entries
             .iter()
-            .map(|entry| Change::Put(Key::Referrer(name.clone(), entry.subject, digest), entry.json.clone()))
+            .map(|entry| {
+                Change::Put(
+                    Key::Referrer(name.clone(), entry.subject, digest),
+                    entry.json.clone(),
+                )
+            })
             .collect();
         changes.push(Change::Put(
             Key::Manifest(name.clone(), digest),
@@ -217,7 +234,11 @@ fn checked_digest(push: &ManifestPush) -> Result<Digest> {
 
 /// The media type to serve: the one told, unless that says nothing.
 fn served_media_type(push: &ManifestPush, view: &ManifestView) -> Bytes {
-    match push.content_type.as_deref().filter(|t| !t.is_empty() && *t != media_type::JSON) {
+    match push
+        .content_type
+        .as_deref()
+        .filter(|t| !t.is_empty() && *t != media_type::JSON)
+    {
         Some(told) => Bytes::copy_from_slice(told.as_bytes()),
         None => Bytes::from_static(view.kind.media_type().as_bytes()),
     }
@@ -230,5 +251,6 @@ fn needed(view: &ManifestView) -> impl Iterator<Item = &Descriptor> {
 
 /// Whether a layer may stay out of the registry, because clients fetch it from its `urls`.
 fn may_be_elsewhere(blob: &Descriptor) -> bool {
-    media_type::is_non_distributable(&blob.media_type) && blob.urls.as_ref().is_some_and(|urls| !urls.is_empty())
+    media_type::is_non_distributable(&blob.media_type)
+        && blob.urls.as_ref().is_some_and(|urls| !urls.is_empty())
 }

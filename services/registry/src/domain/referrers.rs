@@ -132,7 +132,8 @@ impl Listed {
             if count > 0 {
                 page.json.push(',');
             }
-            page.json.push_str(std::str::from_utf8(&entry.json).unwrap_or("{}"));
+            page.json
+                .push_str(std::str::from_utf8(&entry.json).unwrap_or("{}"));
             last = Some(*digest);
             count += 1;
         }
@@ -220,7 +221,12 @@ impl Registry {
     }
 
     /// Tells of a manifest that was stored with these places among referrers.
-    pub(super) fn remember_referrer(&self, name: &RepositoryName, digest: Digest, entries: Vec<ReferrerEntry>) {
+    pub(super) fn remember_referrer(
+        &self,
+        name: &RepositoryName,
+        digest: Digest,
+        entries: Vec<ReferrerEntry>,
+    ) {
         if !self.0.capabilities.referrers {
             return;
         }
@@ -228,7 +234,12 @@ impl Registry {
             if let Some(list) = self.0.referrer_lists.known(name, &entry.subject)
                 && let Some(list) = &mut *list.write().unwrap_or_else(PoisonError::into_inner)
             {
-                list.insert(digest, Source::Manifest, entry.artifact_type.as_deref(), entry.json);
+                list.insert(
+                    digest,
+                    Source::Manifest,
+                    entry.artifact_type.as_deref(),
+                    entry.json,
+                );
             }
         }
         for list in self.0.referrer_lists.of_repository(name) {
@@ -285,14 +296,22 @@ impl Registry {
     fn load_referrers(&self, name: &RepositoryName, subject: &Digest) -> Result<Listed> {
         let mut list = Listed::default();
         for digest in self.storage().referrers(name, subject)? {
-            let Some(json) = self.storage().record(&Key::Referrer(name.clone(), *subject, digest))? else {
+            let Some(json) = self
+                .storage()
+                .record(&Key::Referrer(name.clone(), *subject, digest))?
+            else {
                 continue;
             };
             // A push that did not end, or a delete, may have left the place of a manifest that is not there.
             if self.has_manifest(name, &digest)?
                 && let Ok(descriptor) = serde_json::from_slice::<Descriptor>(&json)
             {
-                list.insert(digest, Source::Manifest, descriptor.artifact_type.as_deref(), json);
+                list.insert(
+                    digest,
+                    Source::Manifest,
+                    descriptor.artifact_type.as_deref(),
+                    json,
+                );
             }
         }
         Ok(list)
@@ -317,7 +336,12 @@ impl Registry {
                     Some(manifest) => {
                         let descriptor = described_by_tag(&manifest, told);
                         let json = to_json(&descriptor);
-                        list.insert(manifest.digest, Source::Tag, descriptor.artifact_type.as_deref(), json);
+                        list.insert(
+                            manifest.digest,
+                            Source::Tag,
+                            descriptor.artifact_type.as_deref(),
+                            json,
+                        );
                     }
                     None => list.tag_was_sparse = true,
                 }
@@ -363,5 +387,7 @@ fn described_by_tag(manifest: &Manifest, told: Descriptor) -> Descriptor {
 
 /// A descriptor has only texts, numbers and maps with text keys, which always have JSON.
 fn to_json(descriptor: &Descriptor) -> Bytes {
-    serde_json::to_vec(descriptor).map(Bytes::from).unwrap_or_default()
+    serde_json::to_vec(descriptor)
+        .map(Bytes::from)
+        .unwrap_or_default()
 }

@@ -64,7 +64,11 @@ impl TagLists {
     }
 
     fn known(&self, name: &RepositoryName) -> Option<TagSet> {
-        self.sets.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+        self.sets
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(name)
+            .cloned()
     }
 
     /// The set of a repository, to be loaded if it is `None`; others make room for it.
@@ -87,7 +91,10 @@ impl TagLists {
 
     /// Forgets the list of a repository, to be read again.
     pub(super) fn drop_list(&self, name: &RepositoryName) {
-        self.sets.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+        self.sets
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(name);
     }
 
     /// Tells of a tag that is there now, or is not. Called under the tag's lock, after storage was changed.
@@ -133,7 +140,12 @@ impl Registry {
     }
 
     /// A page of a repository's tags in ASCII order: those after `last`, at most `limit`. `None` if it is not in memory.
-    pub fn known_tags(&self, name: &RepositoryName, last: Option<&str>, limit: Option<usize>) -> Option<Page> {
+    pub fn known_tags(
+        &self,
+        name: &RepositoryName,
+        last: Option<&str>,
+        limit: Option<usize>,
+    ) -> Option<Page> {
         let set = self.0.tag_lists.known(name)?;
         let tags = set.try_read().ok()?;
         tags.as_ref().map(|tags| page(tags, last, limit))
@@ -156,7 +168,11 @@ impl Registry {
     }
 
     /// Calls with the tags of a repository, loaded if need be.
-    pub(super) fn with_tags<T>(&self, name: &RepositoryName, read: impl FnOnce(&BTreeSet<Tag>) -> T) -> Result<T> {
+    pub(super) fn with_tags<T>(
+        &self,
+        name: &RepositoryName,
+        read: impl FnOnce(&BTreeSet<Tag>) -> T,
+    ) -> Result<T> {
         let set = self.0.tag_lists.entry(name);
         {
             let tags = set.read().unwrap_or_else(PoisonError::into_inner);
@@ -176,5 +192,8 @@ impl Registry {
 
 fn page(tags: &BTreeSet<Tag>, last: Option<&str>, limit: Option<usize>) -> Page {
     let from = last.map_or(Bound::Unbounded, Bound::Excluded);
-    Page::of(tags.range::<str, _>((from, Bound::Unbounded)).map(Tag::as_str), limit)
+    Page::of(
+        tags.range::<str, _>((from, Bound::Unbounded)).map(Tag::as_str),
+        limit,
+    )
 }

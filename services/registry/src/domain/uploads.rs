@@ -136,7 +136,12 @@ impl Registry {
         opened
     }
 
-    fn open_upload(&self, key: &UploadKey, from: Option<u64>, resting: Option<(Hasher, u64)>) -> Result<Receiving> {
+    fn open_upload(
+        &self,
+        key: &UploadKey,
+        from: Option<u64>,
+        resting: Option<(Hasher, u64)>,
+    ) -> Result<Receiving> {
         // Read again: it may have grown before this request became the only one.
         let upload = self.find_upload(&key.name, &key.id)?;
         if let Some(got) = from
@@ -187,7 +192,9 @@ impl Registry {
     fn find_upload(&self, name: &RepositoryName, id: &str) -> Result<StoredUpload> {
         let is_id = !id.is_empty()
             && id.len() <= MAX_ID_BYTES
-            && id.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b) || b == b'-');
+            && id
+                .bytes()
+                .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b) || b == b'-');
         let found = if is_id {
             self.storage().upload(&UploadKey {
                 name: name.clone(),
@@ -211,7 +218,9 @@ impl Registry {
         for upload in self.storage().uploads()? {
             let rested = now.duration_since(upload.touched).unwrap_or_default();
             let mut sessions = self.0.sessions.lock();
-            if rested >= self.0.limits.upload_age && !matches!(sessions.get(&upload.key.id), Some(Session::Busy)) {
+            if rested >= self.0.limits.upload_age
+                && !matches!(sessions.get(&upload.key.id), Some(Session::Busy))
+            {
                 sessions.remove(&upload.key.id);
                 self.storage().drop_upload(&upload)?;
                 purged += 1;
@@ -326,7 +335,8 @@ fn rehash(content: &Content, algorithm: Algorithm) -> Result<Hasher> {
     let mut buffer = vec![0; REHASH_BYTES];
     let mut offset = 0;
     while offset < content.len() {
-        let piece = usize::try_from(content.len() - offset).map_or(REHASH_BYTES, |left| left.min(REHASH_BYTES));
+        let piece =
+            usize::try_from(content.len() - offset).map_or(REHASH_BYTES, |left| left.min(REHASH_BYTES));
         content
             .read_exact_at(&mut buffer[..piece], offset)
             .map_err(|source| StorageError::new("read", "an upload", source))?;

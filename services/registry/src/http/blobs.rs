@@ -59,7 +59,9 @@ pub(super) async fn head(request: &Request<'_>, name: &str, digest: &str) -> Ans
 pub(super) async fn get(request: &Request<'_>, name: &str, digest: &str) -> Answer {
     let (name, digest) = (request::name(name)?, request::digest(digest)?);
     let content = match request.registry.known_blob(&name, &digest) {
-        Some(Blob { bytes: Some(bytes), .. }) => Content::Memory(bytes),
+        Some(Blob {
+            bytes: Some(bytes), ..
+        }) => Content::Memory(bytes),
         Some(Blob { bytes: None, .. }) | None => {
             blocking(request.registry, move |r| r.open_blob(&name, &digest)).await?
         }

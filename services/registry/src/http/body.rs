@@ -37,7 +37,9 @@ async fn next(payload: &mut web::Payload) -> Result<Option<Bytes>, ApiError> {
         Ok(Some(Err(error))) => Err(ApiError::BodyBroken {
             reason: error.to_string(),
         }),
-        Err(_) => Err(ApiError::BodyTimeout { seconds: IDLE.as_secs() }),
+        Err(_) => Err(ApiError::BodyTimeout {
+            seconds: IDLE.as_secs(),
+        }),
     }
 }
 
@@ -69,7 +71,9 @@ async fn next_piece(payload: &mut web::Payload) -> Result<(Bytes, bool), (Bytes,
     let mut piece = BytesMut::new();
     while piece.len() < PIECE_BYTES {
         match next(payload).await {
-            Ok(Some(bytes)) if piece.is_empty() && bytes.len() >= PIECE_BYTES / 2 => return Ok((bytes, false)),
+            Ok(Some(bytes)) if piece.is_empty() && bytes.len() >= PIECE_BYTES / 2 => {
+                return Ok((bytes, false));
+            }
             Ok(Some(bytes)) => {
                 if piece.is_empty() && piece.capacity() == 0 {
                     piece.reserve(bytes.len());
@@ -111,7 +115,9 @@ pub(super) async fn receive(
 ) -> Result<UploadStatus, ApiError> {
     let first = next_piece(&mut payload).await;
     match first {
-        Ok((piece, true)) => super::blocking(request.registry, move |r| end(write(open(r)?, &piece)?, then)).await,
+        Ok((piece, true)) => {
+            super::blocking(request.registry, move |r| end(write(open(r)?, &piece)?, then)).await
+        }
         Err((piece, error)) => {
             super::blocking(request.registry, move |r| Ok(write(open(r)?, &piece)?.pause())).await?;
             Err(error)

@@ -131,11 +131,15 @@ impl ApiError {
             },
             ApiError::Digest(_) | ApiError::DigestMissing => Refusal::of(C::DigestInvalid, none),
             ApiError::NoRoute | ApiError::NoReferrers => Refusal::with_status(C::Unsupported, 404, none),
-            ApiError::MethodNotAllowed { allowed } => Refusal::of(C::Unsupported, json!({"allowed": allowed})),
+            ApiError::MethodNotAllowed { allowed } => {
+                Refusal::of(C::Unsupported, json!({"allowed": allowed}))
+            }
             ApiError::BadPath => Refusal::of(C::NameInvalid, none),
             ApiError::BadQuery => Refusal::with_status(C::Unsupported, 400, none),
             ApiError::BadCount { text } => Refusal::of(C::PaginationNumberInvalid, json!({"n": text})),
-            ApiError::NoSuchTag(error) => Refusal::of(C::ManifestUnknown, json!({"reason": error.to_string()})),
+            ApiError::NoSuchTag(error) => {
+                Refusal::of(C::ManifestUnknown, json!({"reason": error.to_string()}))
+            }
             ApiError::BadContentRange { text } => {
                 Refusal::with_status(C::BlobUploadInvalid, 400, json!({"Content-Range": text}))
             }
@@ -159,7 +163,10 @@ impl ApiError {
                 "{} {} [{}]: {}",
                 request.method(),
                 request.path(),
-                request.extensions().get::<RequestId>().map_or("-", |id| id.0.as_str()),
+                request
+                    .extensions()
+                    .get::<RequestId>()
+                    .map_or("-", |id| id.0.as_str()),
                 chain(self)
             );
         }
@@ -186,7 +193,9 @@ impl ApiError {
         }
         match self {
             ApiError::Domain(Error::MissingContent { blobs, manifests }) => ErrorEnvelope {
-                errors: missing(blobs, "blob").chain(missing(manifests, "manifest")).collect(),
+                errors: missing(blobs, "blob")
+                    .chain(missing(manifests, "manifest"))
+                    .collect(),
             },
             _ => ErrorEnvelope::of(code, self.to_string(), refusal.detail),
         }
@@ -197,7 +206,9 @@ impl ApiError {
 fn missing<'a>(digests: &'a [Digest], what: &'a str) -> impl Iterator<Item = ErrorEntry> + 'a {
     digests.iter().map(move |digest| ErrorEntry {
         code: ErrorCode::ManifestBlobUnknown.name().to_owned(),
-        message: format!("the manifest names {what} {digest}, which the repository does not have: push it first"),
+        message: format!(
+            "the manifest names {what} {digest}, which the repository does not have: push it first"
+        ),
         detail: json!({"digest": digest}),
     })
 }
@@ -211,26 +222,42 @@ fn domain_refusal(error: &Error) -> Refusal {
             C::ManifestUnknown,
             json!({"name": name, "reference": reference.to_string()}),
         ),
-        Error::BlobUnknown { name, digest } => Refusal::of(C::BlobUnknown, json!({"name": name, "digest": digest})),
-        Error::UploadUnknown { name, id } => Refusal::of(C::BlobUploadUnknown, json!({"name": name, "id": id})),
+        Error::BlobUnknown { name, digest } => {
+            Refusal::of(C::BlobUnknown, json!({"name": name, "digest": digest}))
+        }
+        Error::UploadUnknown { name, id } => {
+            Refusal::of(C::BlobUploadUnknown, json!({"name": name, "id": id}))
+        }
         Error::UploadBusy { id } => Refusal::with_status(C::BlobUploadInvalid, 409, json!({"id": id})),
-        Error::OutOfOrder { expected, got, .. } => {
-            Refusal::with_status(C::BlobUploadInvalid, 416, json!({"expected": expected, "got": got}))
+        Error::OutOfOrder { expected, got, .. } => Refusal::with_status(
+            C::BlobUploadInvalid,
+            416,
+            json!({"expected": expected, "got": got}),
+        ),
+        Error::LengthMismatch { stated, got } => {
+            Refusal::of(C::SizeInvalid, json!({"stated": stated, "got": got}))
         }
-        Error::LengthMismatch { stated, got } => Refusal::of(C::SizeInvalid, json!({"stated": stated, "got": got})),
         Error::TooManyUploads { limit } => Refusal::of(C::TooManyRequests, json!({"limit": limit})),
-        Error::DigestMismatch { expected, computed } => {
-            Refusal::of(C::DigestInvalid, json!({"expected": expected, "computed": computed}))
+        Error::DigestMismatch { expected, computed } => Refusal::of(
+            C::DigestInvalid,
+            json!({"expected": expected, "computed": computed}),
+        ),
+        Error::MissingContent { blobs, manifests } => Refusal::of(
+            C::ManifestBlobUnknown,
+            json!({"blobs": blobs, "manifests": manifests}),
+        ),
+        Error::ManifestInvalid(error) => {
+            Refusal::of(C::ManifestInvalid, json!({"reason": error.to_string()}))
         }
-        Error::MissingContent { blobs, manifests } => {
-            Refusal::of(C::ManifestBlobUnknown, json!({"blobs": blobs, "manifests": manifests}))
+        Error::ManifestKindRefused { media_type } => {
+            Refusal::of(C::ManifestInvalid, json!({"mediaType": media_type}))
         }
-        Error::ManifestInvalid(error) => Refusal::of(C::ManifestInvalid, json!({"reason": error.to_string()})),
-        Error::ManifestKindRefused { media_type } => Refusal::of(C::ManifestInvalid, json!({"mediaType": media_type})),
         Error::ManifestTooLarge { limit } => {
             Refusal::with_status(C::SizeInvalid, 413, json!({"limitBytes": limit}))
         }
-        Error::TagChanged { tag, actual } => Refusal::of(C::PreconditionFailed, json!({"tag": tag, "actual": actual})),
+        Error::TagChanged { tag, actual } => {
+            Refusal::of(C::PreconditionFailed, json!({"tag": tag, "actual": actual}))
+        }
         Error::DeleteDisabled | Error::ReadOnly => Refusal::of(C::Unsupported, none),
         Error::Damaged { .. } => Refusal::of(C::Unknown, none),
         Error::Storage(error) if error.is_full() => Refusal::with_status(C::Unknown, 507, none),

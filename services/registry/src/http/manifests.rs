@@ -81,7 +81,10 @@ pub(super) async fn put(request: &Request<'_>, name: &str, reference: &str, payl
     let pushed = blocking(request.registry, move |r| r.push_manifest(push)).await?;
     let mut response = HttpResponse::Created();
     response
-        .insert_header((header::LOCATION, Route::Manifest(name, pushed.digest.into()).to_string()))
+        .insert_header((
+            header::LOCATION,
+            Route::Manifest(name, pushed.digest.into()).to_string(),
+        ))
         .insert_header((names::CONTENT_DIGEST, pushed.digest.to_string()))
         .insert_header((header::ETAG, format!("\"{}\"", pushed.digest)));
     for subject in &pushed.subjects {
@@ -97,14 +100,25 @@ pub(super) async fn put(request: &Request<'_>, name: &str, reference: &str, payl
 fn tags(request: &Request<'_>) -> Result<Vec<Tag>, ApiError> {
     let count = request.query_all("tag").count();
     if count > MAX_TAGS {
-        return Err(ApiError::TooManyTags { count, limit: MAX_TAGS });
+        return Err(ApiError::TooManyTags {
+            count,
+            limit: MAX_TAGS,
+        });
     }
-    request.query_all("tag").map(|text| Ok(Tag::parse(text)?)).collect()
+    request
+        .query_all("tag")
+        .map(|text| Ok(Tag::parse(text)?))
+        .collect()
 }
 
 /// A media type as it was written, but for its parameters.
 fn without_parameters(content_type: &str) -> String {
-    content_type.split(';').next().unwrap_or_default().trim().to_owned()
+    content_type
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_owned()
 }
 
 /// `DELETE /v2/<name>/manifests/<reference>`

@@ -59,22 +59,38 @@ async fn answer(request: Request<'_>, payload: web::Payload) -> Answer {
     match (route, method) {
         (RawRoute::Base, &Method::GET | &Method::HEAD) => Ok(discovery::base()),
         (RawRoute::Catalog, &Method::GET | &Method::HEAD) => lists::catalog(&request).await,
-        (RawRoute::Discover | RawRoute::DiscoverIn(_), &Method::GET | &Method::HEAD) => discovery::extensions(&request, route),
+        (RawRoute::Discover | RawRoute::DiscoverIn(_), &Method::GET | &Method::HEAD) => {
+            discovery::extensions(&request, route)
+        }
         (RawRoute::Tags(name), &Method::GET | &Method::HEAD) => lists::tags(&request, name).await,
-        (RawRoute::Manifest(name, reference), &Method::GET | &Method::HEAD) => manifests::get(&request, name, reference).await,
-        (RawRoute::Manifest(name, reference), &Method::PUT) => manifests::put(&request, name, reference, payload).await,
-        (RawRoute::Manifest(name, reference), &Method::DELETE) => manifests::delete(&request, name, reference).await,
+        (RawRoute::Manifest(name, reference), &Method::GET | &Method::HEAD) => {
+            manifests::get(&request, name, reference).await
+        }
+        (RawRoute::Manifest(name, reference), &Method::PUT) => {
+            manifests::put(&request, name, reference, payload).await
+        }
+        (RawRoute::Manifest(name, reference), &Method::DELETE) => {
+            manifests::delete(&request, name, reference).await
+        }
         (RawRoute::Blob(name, digest), &Method::GET) => blobs::get(&request, name, digest).await,
         (RawRoute::Blob(name, digest), &Method::HEAD) => blobs::head(&request, name, digest).await,
         (RawRoute::Blob(name, digest), &Method::DELETE) => blobs::delete(&request, name, digest).await,
         (RawRoute::Uploads(name), &Method::POST) => uploads::begin(&request, name, payload).await,
-        (RawRoute::Upload(name, id), &Method::GET | &Method::HEAD) => uploads::status(&request, name, id).await,
+        (RawRoute::Upload(name, id), &Method::GET | &Method::HEAD) => {
+            uploads::status(&request, name, id).await
+        }
         (RawRoute::Upload(name, id), &Method::PATCH) => uploads::chunk(&request, name, id, payload).await,
         (RawRoute::Upload(name, id), &Method::PUT) => uploads::finish(&request, name, id, payload).await,
         (RawRoute::Upload(name, id), &Method::DELETE) => uploads::cancel(&request, name, id).await,
-        (RawRoute::Referrers(name, digest), &Method::GET | &Method::HEAD) => referrers::standard(&request, name, digest).await,
-        (RawRoute::ArtifactReferrers(name), &Method::GET | &Method::HEAD) => referrers::proposed(&request, name).await,
-        (route, _) => Err(ApiError::MethodNotAllowed { allowed: allowed(route) }),
+        (RawRoute::Referrers(name, digest), &Method::GET | &Method::HEAD) => {
+            referrers::standard(&request, name, digest).await
+        }
+        (RawRoute::ArtifactReferrers(name), &Method::GET | &Method::HEAD) => {
+            referrers::proposed(&request, name).await
+        }
+        (route, _) => Err(ApiError::MethodNotAllowed {
+            allowed: allowed(route),
+        }),
     }
 }
 

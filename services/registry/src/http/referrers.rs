@@ -14,7 +14,12 @@ const AROUND_BYTES: usize = 512;
 pub(super) async fn standard(request: &Request<'_>, name: &str, digest: &str) -> Answer {
     require_api(request)?;
     let (name, subject) = (request::name(name)?, request::digest(digest)?);
-    list(request, Route::Referrers(name.clone(), subject), query(request, name, subject)?).await
+    list(
+        request,
+        Route::Referrers(name.clone(), subject),
+        query(request, name, subject)?,
+    )
+    .await
 }
 
 /// `GET /v2/<name>/_oci/artifacts/referrers?digest=<digest>`
@@ -36,11 +41,18 @@ fn require_api(request: &Request<'_>) -> Result<(), ApiError> {
     }
 }
 
-fn query(request: &Request<'_>, name: oci::RepositoryName, subject: Digest) -> Result<ReferrerQuery, ApiError> {
+fn query(
+    request: &Request<'_>,
+    name: oci::RepositoryName,
+    subject: Digest,
+) -> Result<ReferrerQuery, ApiError> {
     Ok(ReferrerQuery {
         name,
         subject,
-        artifact_type: request.query("artifactType").filter(|t| !t.is_empty()).map(str::to_owned),
+        artifact_type: request
+            .query("artifactType")
+            .filter(|t| !t.is_empty())
+            .map(str::to_owned),
         last: request.query_digest("last")?,
         max_bytes: oci::MAX_MANIFEST_BYTES - AROUND_BYTES,
         max_count: request.query_count()?.filter(|n| *n > 0),

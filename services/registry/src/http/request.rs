@@ -22,7 +22,11 @@ pub fn path_of(raw: &str) -> Result<Cow<'_, str>, ApiError> {
     if !raw.contains('%') {
         return Ok(Cow::Borrowed(raw));
     }
-    let hides = |escape: &str| raw.as_bytes().windows(3).any(|w| w.eq_ignore_ascii_case(escape.as_bytes()));
+    let hides = |escape: &str| {
+        raw.as_bytes()
+            .windows(3)
+            .any(|w| w.eq_ignore_ascii_case(escape.as_bytes()))
+    };
     if hides("%2f") || hides("%5c") || hides("%00") {
         return Err(ApiError::BadPath);
     }
@@ -81,7 +85,9 @@ impl<'a> Request<'a> {
 
     /// The query parameter `n`: how many entries the client wants.
     pub(super) fn query_count(&self) -> Result<Option<usize>, ApiError> {
-        let Some(text) = self.query("n") else { return Ok(None) };
+        let Some(text) = self.query("n") else {
+            return Ok(None);
+        };
         let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
         match text.parse() {
             Ok(n) if digits => Ok(Some(n)),
@@ -155,8 +161,17 @@ mod tests {
 
     #[test]
     fn a_path_is_decoded_unless_it_hides_something() {
-        assert_eq!(path_of("/v2/a/manifests/sha256%3Aab").expect("a path"), "/v2/a/manifests/sha256:ab");
-        for bad in ["/v2/a%2fb/tags/list", "/v2/a%2Fb", "/v2/%00", "/v2/a%5Cb", "/v2/%ff"] {
+        assert_eq!(
+            path_of("/v2/a/manifests/sha256%3Aab").expect("a path"),
+            "/v2/a/manifests/sha256:ab"
+        );
+        for bad in [
+            "/v2/a%2fb/tags/list",
+            "/v2/a%2Fb",
+            "/v2/%00",
+            "/v2/a%5Cb",
+            "/v2/%ff",
+        ] {
             assert!(matches!(path_of(bad), Err(ApiError::BadPath)), "{bad}");
         }
     }

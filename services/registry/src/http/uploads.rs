@@ -12,9 +12,16 @@ pub(super) async fn begin(request: &Request<'_>, name: &str, payload: web::Paylo
     let name = request::name(name)?;
     let algorithm = algorithm(request)?;
     if let Some(digest) = request.query_digest("mount")? {
-        let from = request.query("from").filter(|from| !from.is_empty()).map(request::name).transpose()?;
+        let from = request
+            .query("from")
+            .filter(|from| !from.is_empty())
+            .map(request::name)
+            .transpose()?;
         let to = name.clone();
-        let mounted = blocking(request.registry, move |r| r.mount_blob(&to, &digest, from.as_ref())).await?;
+        let mounted = blocking(request.registry, move |r| {
+            r.mount_blob(&to, &digest, from.as_ref())
+        })
+        .await?;
         return match mounted {
             Mounted::Yes => Ok(created(name, digest)),
             Mounted::No => begin_session(request, name, algorithm).await,

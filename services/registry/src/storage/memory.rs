@@ -1,8 +1,8 @@
 //! A store in memory, for tests and throw-away registries. It keeps the same promises, but for those about restarts.
 
 use super::{
-    Change, Content, Contents, Key, Records, Result, Storage, StorageError, StoredUpload, UploadKey, UploadWriter,
-    Uploads,
+    Change, Content, Contents, Key, Records, Result, Storage, StorageError, StoredUpload, UploadKey,
+    UploadWriter, Uploads,
 };
 use bytes::Bytes;
 use oci::{Algorithm, Digest, RepositoryName, Tag};
@@ -62,7 +62,10 @@ impl Storage for Memory {
 impl Contents for Memory {
     fn content(&self, digest: &Digest) -> Result<Option<Content>> {
         let state = lock(&self.state);
-        Ok(state.contents.get(digest).map(|(bytes, _)| Content::Memory(bytes.clone())))
+        Ok(state
+            .contents
+            .get(digest)
+            .map(|(bytes, _)| Content::Memory(bytes.clone())))
     }
 
     fn content_size(&self, digest: &Digest) -> Result<Option<u64>> {

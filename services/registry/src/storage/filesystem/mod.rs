@@ -93,9 +93,9 @@ impl Filesystem {
         }
         clear(&layout.temporary_folder())?;
         let syncer = match durability {
-            Durability::Full => Some(
-                Syncer::open(root).map_err(|source| StorageError::new("open", root.display(), source))?,
-            ),
+            Durability::Full => {
+                Some(Syncer::open(root).map_err(|source| StorageError::new("open", root.display(), source))?)
+            }
             Durability::None => None,
         };
         Ok(Filesystem {
@@ -128,7 +128,8 @@ impl Filesystem {
     /// Writes a file whole: to `tmp/`, then into place.
     fn write_whole(&self, path: &Path, bytes: &[u8]) -> Result<()> {
         let temporary = self.temporary();
-        let written = fs::write(&temporary, bytes).and_then(|()| in_folder(path, || fs::rename(&temporary, path)));
+        let written =
+            fs::write(&temporary, bytes).and_then(|()| in_folder(path, || fs::rename(&temporary, path)));
         written.map_err(|source| {
             let _ = fs::remove_file(&temporary);
             self.error("write", path, source)
@@ -168,7 +169,14 @@ fn in_folder<T>(path: &Path, mut action: impl FnMut() -> io::Result<T>) -> io::R
 fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            Ok(None)
+        }
         Err(error) => Err(error),
     }
 }

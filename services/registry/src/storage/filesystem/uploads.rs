@@ -39,10 +39,14 @@ impl Uploads for Filesystem {
 
     fn write_upload(&self, upload: &StoredUpload) -> Result<Box<dyn UploadWriter>> {
         let path = self.layout.upload(&upload.key, upload.algorithm);
-        let opened = OpenOptions::new().read(true).write(true).open(&path).and_then(|mut file| {
-            file.seek(SeekFrom::End(0))?;
-            Ok(file)
-        });
+        let opened = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(&path)
+            .and_then(|mut file| {
+                file.seek(SeekFrom::End(0))?;
+                Ok(file)
+            });
         match opened {
             Ok(file) => Ok(Box::new(Writer {
                 file,
@@ -58,7 +62,8 @@ impl Uploads for Filesystem {
         if content.exists() {
             return self.drop_upload(upload);
         }
-        in_folder(&content, || fs::rename(&path, &content)).map_err(|source| self.error("finish", &path, source))
+        in_folder(&content, || fs::rename(&path, &content))
+            .map_err(|source| self.error("finish", &path, source))
     }
 
     fn drop_upload(&self, upload: &StoredUpload) -> Result<()> {
