@@ -86,8 +86,8 @@ pub(super) fn parse(pieces: Vec<Piece>) -> Result<Vec<Node>, Fault> {
     };
     let (nodes, end) = parser.nodes()?;
     match end {
-        End::Source => Ok(nodes),
-        End::Else(tokens) | End::End(tokens) => Err(Fault::new(
+        Stop::Source => Ok(nodes),
+        Stop::Else(tokens) | Stop::End(tokens) => Err(Fault::new(
             tokens.start(),
             "this stands here without an if, range or with before it",
         )),
@@ -103,7 +103,7 @@ struct Parser {
 }
 
 /// What ended a list of nodes.
-enum End {
+enum Stop {
     Source,
     /// `else`, with the tokens that follow it.
     Else(Tokens),
@@ -111,7 +111,7 @@ enum End {
 }
 
 impl Parser {
-    fn nodes(&mut self) -> Result<(Vec<Node>, End), Fault> {
+    fn nodes(&mut self) -> Result<(Vec<Node>, Stop), Fault> {
         let mut nodes = Vec::new();
         while let Some(piece) = self.pieces.next() {
             let (tokens, open) = match piece {
@@ -123,8 +123,8 @@ impl Parser {
             };
             let mut tokens = Tokens::new(tokens, open);
             match tokens.keyword().as_deref() {
-                Some("else") => return Ok((nodes, End::Else(tokens))),
-                Some("end") => return tokens.finish().map(|tokens| (nodes, End::End(tokens))),
+                Some("else") => return Ok((nodes, Stop::Else(tokens))),
+                Some("end") => return tokens.finish().map(|tokens| (nodes, Stop::End(tokens))),
                 Some(keyword @ ("if" | "range" | "with")) => nodes.push(self.block(keyword, tokens, open)?),
                 Some(keyword @ ("break" | "continue")) => {
                     let node = if keyword == "break" {
@@ -150,7 +150,7 @@ impl Parser {
                 None => nodes.push(Node::Print(tokens.whole_pipeline()?)),
             }
         }
-        Ok((nodes, End::Source))
+        Ok((nodes, Stop::Source))
     }
 
     /// A block from its pipeline to its `end`.
@@ -171,9 +171,9 @@ impl Parser {
         let mut otherwise = Vec::new();
         loop {
             match end {
-                End::Source => return Err(Fault::new(open, format!("this {keyword} has no {{{{end}}}}"))),
-                End::End(_) => break,
-                End::Else(mut rest) => {
+                Stop::Source => return Err(Fault::new(open, format!("this {keyword} has no {{{{end}}}}"))),
+                Stop::End(_) => break,
+                Stop::Else(mut rest) => {
                     let again = rest.keyword();
                     match again.as_deref() {
                         Some("if") if keyword == "if" => {
@@ -191,7 +191,7 @@ impl Parser {
                         None => {
                             rest.finish()?;
                             let (body, next) = self.nodes()?;
-                            if let End::Else(tokens) = next {
+                            if let Stop::Else(tokens) = next {
                                 return Err(Fault::new(tokens.start(), "a second else of the same block"));
                             }
                             otherwise = body;

@@ -1,0 +1,178 @@
+//! From the arguments of a process to its exit code.
+
+use crate::globals::join_verbose_level;
+use crate::{Failure, Globals, Output, ReportArgs, ReportFormat, logging, progress};
+use client::{Client, Options, Settings};
+use serde::Serialize;
+use std::cell::OnceCell;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Names a file for the recording where `--har` does not.
+pub const HAR_VARIABLE: &str = "REFERRERS_LAB_HAR";
+
+/// What a shell expects of a process that Ctrl-C or SIGTERM ended.
+const INTERRUPTED: u8 = 130;
+
+/// What a command works with.
+pub struct Context {
+    /// Where it prints.
+    pub output: Output,
+    globals: Globals,
+    client: OnceCell<Client>,
+}
+
+impl Context {
+    fn new(globals: Globals) -> Context {
+        Context {
+            output: Output::new(globals.quiet),
+            globals,
+            client: OnceCell::new(),
+        }
+    }
+
+    /// The client, made when it is first asked for.
+    ///
+    /// # Errors
+    /// A configuration file or certificate that is wrong.
+    pub fn client(&self) -> Result<&Client, Failure> {
+        if let Some(client) = self.client.get() {
+            return Ok(client);
+        }
+        let globals = &self.globals;
+        let client = Client::new(Options {
+            settings: Settings::load()?,
+            plain_http: globals.plain_http,
+            insecure: globals.insecure,
+            ca_certs: globals.ca_cert.iter().cloned().collect(),
+            har: globals.har.clone().or_else(har_from_environment),
+            progress: progress::observer(globals.quiet, globals.verbose.is_some()),
+            ..Options::default()
+        })?;
+        if globals.insecure {
+            self.output.warn("--insecure: certificates are not checked");
+        }
+        Ok(self.client.get_or_init(|| client))
+    }
+
+    /// Prints a command's report: the text for a person, the value for a program.
+    ///
+    /// # Errors
+    /// As [`Output::data`].
+    pub fn report(&self, asked: &ReportArgs, text: &str, value: &impl Serialize) -> Result<(), Failure> {
+        match asked.output.or(self.globals.output).unwrap_or_default() {
+            ReportFormat::Text => self.output.text(text),
+            ReportFormat::Json => self.output.json(value),
+        }
+    }
+
+    /// Writes the recording, if there is one to write.
+    fn finish(&self) -> Result<(), Failure> {
+        match self.client.get() {
+            Some(client) => Ok(client.finish()?),
+            None => Ok(()),
+        }
+    }
+}
+
+fn har_from_environment() -> Option<PathBuf> {
+    let value = std::env::var_os(HAR_VARIABLE)?;
+    (!value.is_empty()).then(|| PathBuf::from(value))
+}
+
+/// Reads a command line. Help, versions and mistakes are printed here.
+///
+/// # Errors
+/// The exit code, where there is nothing to run.
+pub fn parse<A: clap::Parser>(arguments: Vec<OsString>) -> Result<A, ExitCode> {
+    let command = A::command();
+    let subcommands: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
+    let arguments = join_verbose_level(arguments, &subcommands);
+    A::try_parse_from(arguments).map_err(|error| {
+        // A closed terminal leaves nobody to tell.
+        let _ = error.print();
+        ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1))
+    })
+}
+
+/// Runs a command to its end, or to Ctrl-C or SIGTERM, and prints its failure. Nothing half-written stays in either case.
+pub fn run(globals: Globals, command: impl AsyncFnOnce(&Context) -> Result<(), Failure>) -> ExitCode {
+    logging::start(globals.verbose);
+    let context = Context::new(globals);
+    let ended = block_on(async {
+        tokio::select! {
+            ended = command(&context) => Some(ended),
+            () = interrupted() => None,
+        }
+    });
+    let finished = context.finish();
+    match ended {
+        Some(ended) => match ended.and(finished) {
+            Ok(()) => client::ExitCode::Done.into(),
+            Err(failure) => {
+                context.output.failure(&failure);
+                failure.code.into()
+            }
+        },
+        None => {
+            context
+                .output
+                .failure(&Failure::new(client::ExitCode::Failed, "interrupted"));
+            ExitCode::from(INTERRUPTED)
+        }
+    }
+}
+
+/// Runs a future on an actix system of its own.
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
+    actix_rt::System::new().block_on(future)
+}
+
+/// Returns when the process is asked to end; never where the system does not tell.
+async fn interrupted() {
+    #[cfg(unix)]
+    {
+        use actix_rt::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = terminate.recv() => return,
+                Ok(()) = actix_rt::signal::ctrl_c() => return,
+            }
+        }
+    }
+    if actix_rt::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// How to start this tool again as a child process: the executable, and the tool's name before its arguments where the
+/// executable is a multi-call one.
+///
+/// # Errors
+/// Where the system cannot tell which executable is running.
+pub fn this_program(tool: &str) -> std::io::Result<(PathBuf, Vec<OsString>)> {
+    let path = std::env::current_exe()?;
+    let stem = path
+        .file_stem()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    let is_tool = stem == tool || stem.ends_with(&format!("-{tool}"));
+    let prefix = if is_tool {
+        Vec::new()
+    } else {
+        vec![OsString::from(tool)]
+    };
+    Ok((path, prefix))
+}
+
+/// The exit codes, for the end of a tool's `--help`.
+pub fn exit_codes_help() -> String {
+    let mut help = String::from("Exit codes:");
+    for row in client::exit::ALL {
+        help.push_str(&format!("\n  {:>3}  {}", row.number, row.meaning));
+    }
+    help.push_str(&format!("\n  {INTERRUPTED}  interrupted"));
+    help
+}

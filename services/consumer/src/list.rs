@@ -1,0 +1,181 @@
+//! `refs` and `artifact list`: the references to an image, as JSON, as a table, or through a template.
+
+use crate::arguments::{FilterArgs, ListArgs, RefsArgs};
+use crate::choose::shown_type;
+use crate::find::{self, Found};
+use cli::{Context, Failure, Template, progress};
+use generations::ConsumerPolicy;
+use oci::{ImageReference, media_type};
+use serde_json::{Value, json};
+
+/// `refs`: the index on standard output, to be piped; the table with `--long`.
+///
+/// # Errors
+/// As [`find::find`].
+pub async fn refs(refs: RefsArgs, policy: &ConsumerPolicy, context: &Context) -> Result<(), Failure> {
+    let found = look(&refs.image, &refs.filter, policy, context).await?;
+    match refs.long {
+        false => context.output.json(&found.to_index()),
+        true => context.report(&refs.report, &table(&found), &data(&refs.image, &found)),
+    }
+}
+
+/// `artifact list`: the table, or what `--format` asks for.
+///
+/// # Errors
+/// A usage failure, before anything is sent, for a template that cannot be read; as [`find::find`].
+pub async fn list(list: ListArgs, policy: &ConsumerPolicy, context: &Context) -> Result<(), Failure> {
+    let format = list.format.as_deref().map(Format::parse).transpose()?;
+    let found = look(&list.image, &list.filter, policy, context).await?;
+    let data = data(&list.image, &found);
+    match format {
+        None => context.report(&list.report, &table(&found), &data),
+        Some(format) => context.output.text(&format.render(&data, &found)?),
+    }
+}
+
+async fn look(
+    image: &ImageReference,
+    filter: &FilterArgs,
+    policy: &ConsumerPolicy,
+    context: &Context,
+) -> Result<Found, Failure> {
+    find::must_know_references(policy)?;
+    let repository = context.client()?.repository(image)?;
+    let subject = find::subject(&repository, image, filter.platform.as_ref()).await?;
+    let mut found = find::find(
+        &repository,
+        &subject,
+        filter.sent_artifact_type(),
+        policy,
+        context,
+    )
+    .await?;
+    filter.keep(&mut found);
+    found.tell(policy, context);
+    Ok(found)
+}
+
+/// What `--format` says: one of regctl's shortcuts, or a template.
+enum Format {
+    Raw,
+    Body,
+    Headers,
+    Template(Template),
+}
+
+impl Format {
+    fn parse(text: &str) -> Result<Format, Failure> {
+        match text {
+            "raw" => Ok(Format::Raw),
+            "body" | "rawBody" | "raw-body" => Ok(Format::Body),
+            "headers" | "rawHeaders" | "raw-headers" => Ok(Format::Headers),
+            template => Ok(Format::Template(Template::parse(template)?)),
+        }
+    }
+
+    fn render(&self, data: &Value, found: &Found) -> Result<String, Failure> {
+        // A list may come in pages, or from many tags: body and headers are those of one index that holds all of it.
+        let headers = || format!("Content-Type: {}\n", media_type::OCI_INDEX);
+        let body = || found.to_index().to_string();
+        match self {
+            Format::Raw => Ok(format!("{}\n{}", headers(), body())),
+            Format::Body => Ok(body()),
+            Format::Headers => Ok(headers()),
+            Format::Template(template) => Ok(template.render(data)?),
+        }
+    }
+}
+
+/// What templates and `--output json` see; the names are those of regctl, and `sources` is ours.
+fn data(image: &ImageReference, found: &Found) -> Value {
+    let index = found.to_index();
+    let sources: Vec<Value> = found
+        .entries
+        .iter()
+        .map(|entry| json!({"digest": entry.descriptor.digest, "from": entry.source.to_string()}))
+        .collect();
+    let mut tags: Vec<String> = found
+        .entries
+        .iter()
+        .filter_map(|entry| entry.source.tag())
+        .collect();
+    tags.dedup();
+    let subject = image.with_target(found.subject.into());
+    json!({
+        "subject": subject.to_string(),
+        "descriptors": index["manifests"],
+        "annotations": index.get("annotations").cloned().unwrap_or_else(|| json!({})),
+        "tags": tags,
+        "manifest": index,
+        "sources": sources,
+    })
+}
+
+impl find::Source {
+    fn tag(&self) -> Option<String> {
+        match self {
+            find::Source::Api(_) => None,
+            find::Source::DigestTag(tag) | find::Source::TagPrefix(tag) => Some(tag.to_string()),
+        }
+    }
+}
+
+/// One line for each reference: digest, type, manifest's media type, size, and where it was found.
+fn table(found: &Found) -> String {
+    let mut rows = vec![["DIGEST", "TYPE", "MANIFEST", "SIZE", "FROM"].map(str::to_owned)];
+    for entry in &found.entries {
+        let descriptor = &entry.descriptor;
+        let shown = shown_type(descriptor);
+        rows.push([
+            descriptor.digest.to_string(),
+            printable(if shown.is_empty() { "-" } else { shown }),
+            printable(&descriptor.media_type),
+            progress::size(descriptor.size),
+            entry.source.to_string(),
+        ]);
+    }
+    columns(&rows)
+}
+
+/// Texts from a registry must not steer a terminal.
+pub fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
+}
+
+fn columns<const N: usize>(rows: &[[String; N]]) -> String {
+    let mut widths = [0; N];
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut text = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for (width, cell) in widths.iter().zip(row) {
+            line.push_str(&format!("{cell:width$}  "));
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up_and_lines_have_no_trailing_spaces() {
+        let rows = [["A", "B"], ["long", "x"]].map(|row| row.map(str::to_owned));
+        assert_eq!(columns(&rows), "A     B\nlong  x\n");
+    }
+
+    #[test]
+    fn control_characters_never_reach_the_terminal() {
+        assert_eq!(printable("a\u{1b}[31mb\nc"), "a\u{fffd}[31mb\u{fffd}c");
+    }
+}

@@ -1,0 +1,175 @@
+//! `pull`: index, platform, manifest, config and layers, every digest verified. No list of references is asked for.
+
+use crate::arguments::PullArgs;
+use cli::{Context, Failure, ReportArgs};
+use client::location::LayoutReference;
+use client::{CopyOptions, ExitCode, Location, Manifest, Repository};
+use futures_util::TryStreamExt;
+use oci::{Descriptor, ImageReference, ManifestRef, ManifestView, Platform, media_type};
+use serde_json::json;
+
+/// An index may name an index, but not for ever.
+const MAX_NESTED_INDEXES: usize = 8;
+
+/// Pulls.
+///
+/// # Errors
+/// Not found; a failure of verification; every failure of a request or a file.
+pub async fn run(pull: PullArgs, context: &Context) -> Result<(), Failure> {
+    let platform = pull.platform.unwrap_or_else(this_platform);
+    match &pull.output {
+        Some(output) => to_layout(&pull.image, &platform, output, context).await,
+        None => verify(&pull.image, &platform, context).await,
+    }
+}
+
+/// What a container runtime here would run: linux, also on other systems, which run containers in a virtual machine.
+fn this_platform() -> Platform {
+    let architecture = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        "x86" => "386",
+        other => other,
+    };
+    Platform {
+        architecture: architecture.to_owned(),
+        os: "linux".to_owned(),
+        variant: None,
+        os_version: None,
+        other: Default::default(),
+    }
+}
+
+async fn to_layout(
+    image: &ImageReference,
+    platform: &Platform,
+    output: &str,
+    context: &Context,
+) -> Result<(), Failure> {
+    let destination = layout(output, image)?;
+    let client = context.client()?;
+    let manifest = repository_manifest(&client.repository(image)?, image).await?;
+    let is_list = view(image, &manifest)?.kind.is_list();
+    let options = CopyOptions {
+        platform: is_list.then(|| platform.clone()),
+        ..CopyOptions::default()
+    };
+    let source = Location::Registry(image.clone());
+    let copied = client::copy(client, &source, &destination, &options).await?;
+    let value = json!({
+        "image": image.to_string(),
+        "output": destination.to_string(),
+        "manifest": copied.root,
+    });
+    context.report(&ReportArgs::default(), &copied.root.digest.to_string(), &value)
+}
+
+/// A layout as copies name it, or a plain folder, in which the image keeps its tag.
+fn layout(output: &str, image: &ImageReference) -> Result<Location, Failure> {
+    if output.starts_with("oci:") || output.starts_with("ocidir:") {
+        return Ok(Location::parse(output)?);
+    }
+    let tag = image.tag.clone().unwrap_or_else(oci::Tag::latest);
+    Ok(Location::Layout(LayoutReference {
+        path: output.into(),
+        target: Some(ManifestRef::Tag(tag)),
+    }))
+}
+
+async fn repository_manifest(repository: &Repository, image: &ImageReference) -> Result<Manifest, Failure> {
+    Ok(repository.get_manifest(&image.target()).await?)
+}
+
+fn view(image: &ImageReference, manifest: &Manifest) -> Result<ManifestView, Failure> {
+    manifest
+        .view()
+        .map_err(|error| Failure::new(ExitCode::Failed, format!("{image}: {}: {error}", manifest.digest)))
+}
+
+/// Reads everything that a runtime would read, and keeps nothing.
+async fn verify(image: &ImageReference, platform: &Platform, context: &Context) -> Result<(), Failure> {
+    let repository = context.client()?.repository(image)?;
+    let top = repository_manifest(&repository, image).await?;
+    let root = top.descriptor();
+    let (manifest, view) = select(&repository, image, top, platform).await?;
+    if !view.kind.is_image() {
+        let message = format!(
+            "{image} is no image but {}: there is nothing to run",
+            manifest.media_type
+        );
+        return Err(Failure::unsupported(message));
+    }
+    let is_here = |layer: &&Descriptor| !media_type::is_non_distributable(&layer.media_type);
+    let blobs: Vec<&Descriptor> = view
+        .config
+        .iter()
+        .chain(view.blobs.iter().filter(is_here))
+        .collect();
+    let mut bytes = 0;
+    for blob in &blobs {
+        let mut stream = repository.get_blob(blob).await?;
+        while let Some(piece) = stream.try_next().await? {
+            bytes += piece.len() as u64;
+        }
+    }
+    let text = format!("{}\n", manifest.digest);
+    context.output.note(&format!(
+        "{image}: manifest {} and {} blobs verified, {}",
+        manifest.digest,
+        blobs.len(),
+        cli::progress::size(bytes)
+    ));
+    let value = json!({
+        "image": image.to_string(),
+        "root": root,
+        "manifest": manifest.descriptor(),
+        "config": view.config,
+        "layers": view.blobs,
+        "bytes": bytes,
+    });
+    context.report(&ReportArgs::default(), &text, &value)
+}
+
+/// Goes down from an index to the platform's image.
+async fn select(
+    repository: &Repository,
+    image: &ImageReference,
+    top: Manifest,
+    platform: &Platform,
+) -> Result<(Manifest, ManifestView), Failure> {
+    let mut manifest = top;
+    for _ in 0..MAX_NESTED_INDEXES {
+        let view = view(image, &manifest)?;
+        if !view.kind.is_list() {
+            return Ok((manifest, view));
+        }
+        let chosen = client::copy::select_platform(&view, &manifest.digest, platform)?;
+        manifest = repository
+            .get_manifest(&ManifestRef::Digest(chosen.digest))
+            .await?;
+    }
+    let message = format!("{image}: indexes lie more than {MAX_NESTED_INDEXES} deep in each other");
+    Err(Failure::new(ExitCode::Failed, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_output_is_a_folder_or_a_layout() {
+        let image = ImageReference::parse("localhost:5001/app:v1").expect("a reference");
+        let Ok(Location::Layout(plain)) = layout("folder", &image) else {
+            panic!("a folder is a layout");
+        };
+        assert_eq!(plain.path, std::path::Path::new("folder"));
+        assert_eq!(plain.target.map(|t| t.to_string()).as_deref(), Some("v1"));
+    }
+
+    #[test]
+    fn this_machine_has_a_platform_with_a_name_of_gos() {
+        let platform = this_platform();
+        assert_eq!(platform.os, "linux");
+        assert!(!["x86_64", "aarch64", ""].contains(&platform.architecture.as_str()));
+    }
+}

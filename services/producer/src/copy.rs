@@ -1,0 +1,49 @@
+//! `copy`: an image from one place to another, every digest kept.
+
+use crate::arguments::CopyArgs;
+use cli::{Context, Failure, progress};
+use client::CopyOptions;
+use generations::ProducerPolicy;
+use serde_json::json;
+
+/// Copies.
+///
+/// # Errors
+/// Every failure of either side; unsupported if references are to be copied by a generation that pushes none.
+pub async fn run(copy: CopyArgs, policy: &ProducerPolicy, context: &Context) -> Result<(), Failure> {
+    if copy.referrers && policy.reference_manifest.is_none() {
+        return Err(crate::push::never_pushes_references(policy));
+    }
+    let options = CopyOptions {
+        platform: copy.platform,
+        jobs: usize::from(copy.jobs),
+        referrers: copy.referrers,
+        digest_tags: copy.digest_tags,
+    };
+    let copied = client::copy(context.client()?, &copy.source, &copy.destination, &options).await?;
+    context.output.note(&format!(
+        "{} manifests and {} blobs copied ({}); {} blobs mounted, {} already there; {} references",
+        copied.manifests,
+        copied.blobs_copied,
+        progress::size(copied.bytes),
+        copied.blobs_mounted,
+        copied.blobs_present,
+        copied.referrers.len(),
+    ));
+    let report = json!({
+        "source": copy.source.to_string(),
+        "destination": copy.destination.to_string(),
+        "root": copied.root,
+        "manifests": copied.manifests,
+        "blobs": {
+            "copied": copied.blobs_copied,
+            "mounted": copied.blobs_mounted,
+            "present": copied.blobs_present,
+            "bytes": copied.bytes,
+        },
+        "referrers": copied.referrers,
+        "digestTags": copied.digest_tags,
+    });
+    let text = copied.root.digest.to_string();
+    context.report(&copy.report, &text, &report)
+}
