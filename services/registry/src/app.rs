@@ -1,36 +1,161 @@
 //! The composition root: from a configuration to a running server. The only place that knows all the others.
 
-use crate::config::{Config, Listen};
-use actix_web::{App, HttpServer, dev::ServerHandle};
+use crate::{
+    auth::{Auth, HtpasswdError},
+    config::{Config, Durability, default_root_directory},
+    debug,
+    domain::{self, Capabilities, Limits},
+    edge::{Edge, Ids},
+    health::{self, Health},
+    http,
+    listen::{self, BindError},
+    maintenance::{self, Totals},
+    metrics::Metrics,
+    storage::{self, Storage, StorageError, filesystem, memory::Memory},
+    tls::{self, TlsError},
+};
+use actix_web::{
+    App, HttpServer,
+    dev::{Server, ServerHandle},
+    http::header::{HeaderName, HeaderValue},
+    web,
+};
 use std::{
     future::Future,
     io,
     net::{SocketAddr, TcpListener},
+    path::PathBuf,
     pin::Pin,
+    rc::Rc,
+    sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
+
+/// More threads than this share locks rather than work.
+const MAX_DEFAULT_WORKERS: usize = 8;
+/// How long a client may take for the last part of a closing handshake.
+const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why a registry does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The address cannot be bound.
-    #[error("cannot listen on {listen}: {reason}")]
-    Bind {
-        /// As configured.
-        listen: Listen,
-        /// In words that tell what to do.
-        reason: String,
-    },
+    /// An address cannot be bound.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The storage folder cannot be taken.
+    #[error(transparent)]
+    Lock(#[from] filesystem::LockError),
+    /// The storage cannot be opened.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// What the storage holds cannot be read.
+    #[error("cannot open the registry: {0}")]
+    Domain(#[from] domain::Error),
+    /// Neither a storage folder nor a home to put one in.
+    #[error("no storage folder: set storage.filesystem.rootdirectory, or the environment variable HOME")]
+    NoFolder,
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The users cannot be read.
+    #[error(transparent)]
+    Users(#[from] HtpasswdError),
     /// The server's threads cannot be started.
     #[error("cannot start the server: {0}")]
     Server(#[source] io::Error),
 }
 
+/// A registry on its storage, without a server: what `gc` and `verify` work on.
+pub struct Opened {
+    /// What the registry does.
+    pub registry: domain::Registry,
+    /// The storage folder; none in memory.
+    pub folder: Option<PathBuf>,
+    /// Held as long as the storage is used.
+    _lock: Option<filesystem::Lock>,
+}
+
+/// Takes the storage that the configuration names and opens the registry on it.
+///
+/// # Errors
+/// [`StartError`], such as for a folder that another registry has taken.
+pub fn open(config: &Config) -> Result<Opened, StartError> {
+    let (store, folder, lock): (Arc<dyn Storage>, _, _) = match &config.storage.inmemory {
+        Some(_) => (Arc::new(Memory::new()), None, None),
+        None => {
+            let (folder, durability) = match &config.storage.filesystem {
+                Some(settings) => (settings.rootdirectory.clone(), settings.durability),
+                None => (
+                    default_root_directory().ok_or(StartError::NoFolder)?,
+                    Durability::Full,
+                ),
+            };
+            let lock = filesystem::lock(&folder)?;
+            let store = filesystem::Filesystem::open(&folder, durable(durability))?;
+            (Arc::new(store), Some(folder), Some(lock))
+        }
+    };
+    let registry = domain::Registry::open(store, capabilities(config), limits(config))?;
+    Ok(Opened {
+        registry,
+        folder,
+        _lock: lock,
+    })
+}
+
+fn durable(durability: Durability) -> storage::Durability {
+    match durability {
+        Durability::Full => storage::Durability::Full,
+        Durability::None => storage::Durability::None,
+    }
+}
+
+/// What the configuration makes the registry able to do.
+fn capabilities(config: &Config) -> Capabilities {
+    Capabilities {
+        referrers: config.serves_referrers(),
+        artifact_manifest: config.serves_referrers(),
+        extension_discovery: config.serves_discovery(),
+        delete: config.storage.delete.enabled,
+        read_only: config.storage.maintenance.readonly.enabled,
+        complete_images: !config.validation.allows_sparse_images(),
+        complete_indexes: !config.validation.allows_sparse_indexes(),
+    }
+}
+
+fn limits(config: &Config) -> Limits {
+    Limits {
+        max_manifest_bytes: usize::try_from(config.http.limits.manifest.0).unwrap_or(usize::MAX),
+        upload_age: config.storage.maintenance.uploadpurging.age.get(),
+        garbage_age: config.storage.maintenance.gc.grace.get(),
+        ..Limits::default()
+    }
+}
+
 /// A started registry. It serves until it is stopped; awaiting it waits for that.
 pub struct Running {
     addresses: Vec<SocketAddr>,
+    debug_addresses: Vec<SocketAddr>,
     handle: ServerHandle,
     server: actix_rt::task::JoinHandle<io::Result<()>>,
+    debug: Option<ServerHandle>,
+    health: Health,
+    background: Background,
+    folder: Option<PathBuf>,
+    /// Given up last.
+    _opened: Opened,
+}
+
+/// Tasks that end with the registry.
+struct Background(Vec<actix_rt::task::JoinHandle<()>>);
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        for task in &self.0 {
+            task.abort();
+        }
+    }
 }
 
 impl Running {
@@ -41,13 +166,23 @@ impl Running {
 
     /// Where the debug server listens; empty without `http.debug`.
     pub fn debug_addresses(&self) -> &[SocketAddr] {
-        &[]
+        &self.debug_addresses
+    }
+
+    /// The storage folder; none for a registry in memory.
+    pub fn folder(&self) -> Option<&std::path::Path> {
+        self.folder.as_deref()
     }
 
     /// Stops listening and ends. With `graceful`, requests under way may end first, for as long as `http.draintimeout`.
     pub async fn stop(self, graceful: bool) {
+        self.health.drain();
         self.handle.stop(graceful).await;
         let _ = self.server.await;
+        if let Some(debug) = self.debug {
+            debug.stop(false).await;
+        }
+        drop(self.background);
     }
 }
 
@@ -67,33 +202,151 @@ impl Future for Running {
 /// # Errors
 /// [`StartError`], in words for the operator.
 pub fn start(config: Config) -> Result<Running, StartError> {
-    let listeners = bind(&config.http.addr)?;
-    let addresses = listeners.iter().filter_map(|l| l.local_addr().ok()).collect();
-    let mut server = HttpServer::new(App::new).workers(1).disable_signals();
-    for listener in listeners {
-        server = server.listen(listener).map_err(StartError::Server)?;
-    }
-    let server = server.run();
+    let listeners = listen::bind(&config.http.addr, config.http.limits.bodytimeout.get())?;
+    let debug_listeners = match &config.http.debug {
+        Some(debug) => listen::bind(&debug.addr, config.http.limits.bodytimeout.get())?,
+        None => Vec::new(),
+    };
+    let auth = config
+        .auth
+        .as_ref()
+        .map(|auth| Auth::open(&auth.htpasswd))
+        .transpose()?
+        .map(Arc::new);
+    let tls = config.http.tls.as_ref().map(tls::server_config).transpose()?;
+    let opened = open(&config)?;
+    maintenance::upgrade(&opened.registry)?;
+
+    let health = Health::new(&config, opened.folder.as_deref());
+    let totals = Totals::default();
+    let metrics = config.http.debug.is_some().then(Metrics::default);
+    let addresses = self::addresses(&listeners);
+    let debug_addresses = self::addresses(&debug_listeners);
+    let server = serve(
+        &config,
+        listeners,
+        tls,
+        &opened.registry,
+        auth,
+        metrics.clone(),
+        &health,
+    )?;
+    let debug = match (&config.http.debug, metrics) {
+        (Some(settings), Some(metrics)) => {
+            let page = debug::Page::new(metrics, opened.registry.clone(), totals.clone());
+            Some(debug::serve(settings, debug_listeners, page, health.clone()).map_err(StartError::Server)?)
+        }
+        _ => None,
+    };
+    let mut tasks = maintenance::spawn(&config, &opened.registry, &totals);
+    tasks.push(actix_rt::spawn(health.clone().watch()));
     Ok(Running {
         addresses,
+        debug_addresses,
         handle: server.handle(),
         server: actix_rt::spawn(server),
+        debug,
+        health,
+        background: Background(tasks),
+        folder: opened.folder.clone(),
+        _opened: opened,
     })
 }
 
-/// Binds every address of `listen`; where port 0 is asked for, all get the same port.
-fn bind(listen: &Listen) -> Result<Vec<TcpListener>, StartError> {
-    let failed = |reason: String| StartError::Bind {
-        listen: listen.clone(),
-        reason,
-    };
-    let addresses = listen.resolve().map_err(|error| failed(error.to_string()))?;
-    let mut listeners: Vec<TcpListener> = Vec::new();
-    for mut address in addresses {
-        if let (0, Some(Ok(first))) = (address.port(), listeners.first().map(TcpListener::local_addr)) {
-            address.set_port(first.port());
-        }
-        listeners.push(TcpListener::bind(address).map_err(|error| failed(error.to_string()))?);
+/// Looks at what the configuration names without taking it: the certificate and the users.
+///
+/// # Errors
+/// [`StartError`], what would keep the registry from starting.
+pub fn check(config: &Config) -> Result<(), StartError> {
+    if let Some(auth) = &config.auth {
+        Auth::open(&auth.htpasswd)?;
     }
-    Ok(listeners)
+    if let Some(settings) = &config.http.tls {
+        tls::server_config(settings)?;
+    }
+    Ok(())
+}
+
+fn addresses(listeners: &[TcpListener]) -> Vec<SocketAddr> {
+    listeners
+        .iter()
+        .filter_map(|listener| listener.local_addr().ok())
+        .collect()
+}
+
+/// Makes the server of one application a worker.
+fn serve(
+    config: &Config,
+    listeners: Vec<TcpListener>,
+    tls: Option<rustls::ServerConfig>,
+    registry: &domain::Registry,
+    auth: Option<Arc<Auth>>,
+    metrics: Option<Metrics>,
+    health: &Health,
+) -> Result<Server, StartError> {
+    let (registry, health) = (web::Data::new(registry.clone()), web::Data::new(health.clone()));
+    let headers = extra_headers(config);
+    let limits = config.http.limits.clone();
+    let access_log = !config.log.accesslog.disabled;
+    let application = move || {
+        let edge = Edge {
+            auth: auth.clone(),
+            headers: Rc::new(headers.clone()),
+            body_timeout: limits.bodytimeout.get(),
+            access_log: access_log && log::log_enabled!(target: crate::log::ACCESS, log::Level::Info),
+            counters: metrics.as_ref().map(Metrics::shard),
+            ids: Rc::new(Ids::new()),
+        };
+        App::new()
+            .app_data(registry.clone())
+            .app_data(health.clone())
+            .wrap(edge)
+            .configure(health::configure)
+            .configure(http::configure)
+    };
+    let limits = &config.http.limits;
+    let workers = workers(limits.workers);
+    let mut server = HttpServer::new(application)
+        .workers(workers)
+        .max_connections(limits.connections.div_ceil(workers))
+        .client_request_timeout(limits.headtimeout.get())
+        .client_disconnect_timeout(DISCONNECT_TIMEOUT)
+        .keep_alive(limits.keepalive.get())
+        .tcp_nodelay(true)
+        .shutdown_timeout(config.http.draintimeout.get().as_secs_f64().ceil() as u64)
+        .disable_signals();
+    for listener in listeners {
+        server = match &tls {
+            Some(tls) => server.listen_rustls_0_23(listener, tls.clone()),
+            None => server.listen(listener),
+        }
+        .map_err(StartError::Server)?;
+    }
+    Ok(server.run())
+}
+
+/// How many threads serve, if `configured` leaves it open.
+fn workers(configured: usize) -> usize {
+    match configured {
+        0 => std::thread::available_parallelism()
+            .map_or(1, usize::from)
+            .min(MAX_DEFAULT_WORKERS),
+        count => count,
+    }
+}
+
+/// The headers of `http.headers`, which the configuration has checked.
+fn extra_headers(config: &Config) -> Vec<(HeaderName, HeaderValue)> {
+    let mut headers = Vec::new();
+    for (name, values) in &config.http.headers {
+        for value in values {
+            if let (Ok(name), Ok(value)) = (
+                HeaderName::try_from(name.as_str()),
+                HeaderValue::try_from(value.as_str()),
+            ) {
+                headers.push((name, value));
+            }
+        }
+    }
+    headers
 }

@@ -1,8 +1,248 @@
-//! The command line.
+//! The command line: what each command does, in words for a person and exit codes for a script.
 
-use std::{ffi::OsString, process::ExitCode};
+use crate::{
+    app::{self, Running, StartError},
+    auth,
+    config::{Config, ConfigError},
+    healthcheck, log,
+};
+use clap::{Args, Parser, Subcommand};
+use generations::RegistryGeneration;
+use std::{
+    ffi::OsString,
+    fmt::Display,
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+/// Exit code of a wrong command line or configuration.
+const USAGE: u8 = 2;
+
+/// An OCI registry whose generation is its configuration.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  registry serve                                     a complete registry on 127.0.0.1:5000
+  registry serve config/registry/current.yaml
+  REGISTRY_HTTP_ADDR=:5001 registry serve config/registry/current.yaml
+  registry check config/registry/complete.yaml
+  registry gc --dry-run config/registry/complete.yaml
+  registry verify --repair config/registry/complete.yaml
+
+Every key of the configuration can be set by a variable: http.addr is REGISTRY_HTTP_ADDR.
+Exit codes: 0 done, 1 failed, 2 wrong command line or configuration.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve until SIGTERM or Ctrl-C; requests under way may end first
+    Serve(FileArg),
+    /// Check a configuration, and the files that it names, without serving
+    Check {
+        /// The configuration, in YAML
+        file: PathBuf,
+    },
+    /// Ask the registry that runs with this configuration whether it is ready
+    Healthcheck(FileArg),
+    /// Make a line for the file of auth.htpasswd; the password is read from standard input
+    Htpasswd {
+        /// The user's name
+        name: String,
+    },
+}
+
+/// The configuration to work with.
+#[derive(Debug, Args)]
+struct FileArg {
+    /// The configuration, in YAML; the defaults without one
+    #[arg(env = "REGISTRY_CONFIGURATION_PATH")]
+    file: Option<PathBuf>,
+}
+
+impl FileArg {
+    fn load(&self) -> Result<Config, ConfigError> {
+        Config::load_with(self.file.as_deref(), std::env::vars_os())
+    }
+}
+
+/// Why a command ends without success.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error(transparent)]
+    Unhealthy(#[from] healthcheck::Unhealthy),
+    #[error("the password cannot be read: {0}")]
+    Password(#[source] io::Error),
+    #[error("{0}")]
+    Htpasswd(&'static str),
+    #[error("the server failed: {0}")]
+    Server(#[source] io::Error),
+}
+
+impl Failure {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Failure::Config(_) | Failure::Htpasswd(_) => ExitCode::from(USAGE),
+            Failure::Start(_) | Failure::Unhealthy(_) | Failure::Password(_) | Failure::Server(_) => {
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
 
 /// Runs the command that the arguments name; the first one is the program's name.
-pub fn main_from(_args: Vec<OsString>) -> ExitCode {
-    ExitCode::FAILURE
+pub fn main_from(args: Vec<OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE));
+        }
+    };
+    match run(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            let _ = writeln!(io::stderr(), "registry: {failure}");
+            failure.exit_code()
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Serve(file) => serve(file.load()?),
+        Command::Check { file } => check(&file),
+        Command::Healthcheck(file) => Ok(healthcheck::ask(&file.load()?)?),
+        Command::Htpasswd { name } => htpasswd(&name),
+    }
+}
+
+/// Data, to standard output. A reader that has gone is no failure.
+fn say(line: impl Display) {
+    let mut out = io::stdout().lock();
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}
+
+fn serve(config: Config) -> Result<(), Failure> {
+    log::start(&config.log);
+    actix_rt::System::new().block_on(async move {
+        let signals = Signals::listen().map_err(Failure::Server)?;
+        let introduction = Introduction::of(&config);
+        let running = app::start(config)?;
+        say(introduction.of_running(&running));
+        serve_until_signal(running, signals).await
+    })
+}
+
+async fn serve_until_signal(mut running: Running, mut signals: Signals) -> Result<(), Failure> {
+    tokio::select! {
+        ended = &mut running => return ended.map_err(Failure::Server),
+        name = signals.next() => ::log::info!("{name}: requests under way may end, then the registry stops"),
+    }
+    tokio::select! {
+        () = running.stop(true) => ::log::info!("stopped"),
+        name = signals.next() => ::log::warn!("{name} again: stopped at once"),
+    }
+    Ok(())
+}
+
+/// The signals that end a registry.
+struct Signals {
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Signals> {
+        Ok(Signals {
+            #[cfg(unix)]
+            terminate: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?,
+        })
+    }
+
+    /// The name of the next one.
+    async fn next(&mut self) -> &'static str {
+        #[cfg(unix)]
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = tokio::signal::ctrl_c() => "interrupted",
+        }
+        #[cfg(not(unix))]
+        {
+            let _ = tokio::signal::ctrl_c().await;
+            "interrupted"
+        }
+    }
+}
+
+/// What a registry says of itself in one line.
+struct Introduction {
+    generation: RegistryGeneration,
+    scheme: &'static str,
+}
+
+impl Introduction {
+    fn of(config: &Config) -> Introduction {
+        Introduction {
+            generation: RegistryGeneration::from_answer(config.serves_referrers()),
+            scheme: if config.http.tls.is_some() {
+                "https"
+            } else {
+                "http"
+            },
+        }
+    }
+
+    fn of_running(&self, running: &Running) -> String {
+        let urls: Vec<String> = running
+            .addresses()
+            .iter()
+            .map(|address| format!("{}://{address}", self.scheme))
+            .collect();
+        let storage = match running.folder() {
+            Some(folder) => format!("content is in {}", folder.display()),
+            None => "content is in memory".to_owned(),
+        };
+        format!("{self} listens on {}; {storage}", urls.join(" and "))
+    }
+}
+
+impl Display for Introduction {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} {} registry",
+            self.generation.icon(),
+            self.generation.name()
+        )
+    }
+}
+
+fn check(file: &std::path::Path) -> Result<(), Failure> {
+    let config = Config::load(file)?;
+    app::check(&config)?;
+    say(format_args!(
+        "{}: {}, to listen on {}",
+        file.display(),
+        Introduction::of(&config),
+        config.http.addr
+    ));
+    Ok(())
+}
+
+fn htpasswd(name: &str) -> Result<(), Failure> {
+    let mut password = String::new();
+    io::stdin().read_line(&mut password).map_err(Failure::Password)?;
+    let password = password.trim_end_matches(['\n', '\r']);
+    say(auth::htpasswd_line(name, password).map_err(Failure::Htpasswd)?);
+    Ok(())
 }

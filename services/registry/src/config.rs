@@ -6,7 +6,7 @@
 mod load;
 mod values;
 
-pub use load::{ConfigError, default_root_directory, health_url};
+pub use load::{ConfigError, default_root_directory};
 pub use values::{ByteCount, Duration, Listen};
 
 use load::{present, written};

@@ -3,9 +3,22 @@
 //! `config` → `app` → `http` → `domain` → `storage`: each knows only those to its right. [`start`] makes a server of a
 //! [`Config`]; [`main_from`] is the command line.
 
-pub mod app;
-pub mod cli;
+mod app;
+mod auth;
+mod cli;
 pub mod config;
+mod debug;
+pub mod domain;
+mod edge;
+mod health;
+mod healthcheck;
+pub mod http;
+mod listen;
+mod log;
+mod maintenance;
+mod metrics;
+pub mod storage;
+mod tls;
 
 pub use app::{Running, StartError, start};
 pub use cli::main_from;

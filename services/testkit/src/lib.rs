@@ -10,7 +10,11 @@
 
 pub mod fault;
 pub mod http;
+pub mod image;
 mod registry;
+pub mod tool;
 
 pub use fault::{FaultServer, Reply};
+pub use image::Image;
 pub use registry::Registry;
+pub use tool::{Ran, Tool};

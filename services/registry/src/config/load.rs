@@ -3,7 +3,7 @@
 //! A variable is a key's path in capitals, joined by `_`: `REGISTRY_HTTP_ADDR` is `http.addr`. No key holds an underscore,
 //! so a name means one path. Lists and maps are given in YAML's short form, `[referrers]` or `{X-Name: [value]}`.
 
-use super::{Config, Listen};
+use super::Config;
 use ::config::{File, FileFormat, Map, Source, Value, ValueKind};
 use actix_web::http::header::{HeaderName, HeaderValue};
 use serde::{Deserialize, Deserializer};
@@ -11,6 +11,9 @@ use std::{
     ffi::OsString,
     path::{Path, PathBuf},
 };
+
+/// What counts where no file is given.
+const WITHOUT_A_FILE: &str = "extensions: {oci: {artifacts: [referrers], ext: [discover]}}";
 
 /// What every variable begins with.
 const PREFIX: &str = "REGISTRY_";
@@ -79,15 +82,10 @@ impl Config {
         Config::load_with(Some(path), std::env::vars_os())
     }
 
-    /// The defaults, with the process's environment over them.
-    ///
-    /// # Errors
-    /// [`ConfigError`], the first thing found wrong.
-    pub fn from_environment() -> Result<Config, ConfigError> {
-        Config::load_with(None, std::env::vars_os())
-    }
-
     /// Reads a file, if any, with the given variables over it.
+    ///
+    /// Without a file, the registry is a complete one unless the variables say otherwise. In a file, what is not written is
+    /// off: a registry's generation is its configuration.
     ///
     /// # Errors
     /// [`ConfigError`], the first thing found wrong.
@@ -103,6 +101,8 @@ impl Config {
                 source,
             })?;
             builder = builder.add_source(File::from_str(&text, FileFormat::Yaml));
+        } else {
+            builder = builder.add_source(File::from_str(WITHOUT_A_FILE, FileFormat::Yaml));
         }
         let file = path.map_or_else(|| "defaults".to_owned(), |path| path.display().to_string());
         let layers = builder
@@ -323,17 +323,6 @@ pub fn default_root_directory() -> Option<PathBuf> {
     data.map(|data| data.join("referrers-lab").join("registry"))
 }
 
-/// The address that clients on this machine reach the registry at, for `registry healthcheck`.
-pub fn health_url(config: &Config) -> String {
-    let scheme = if config.http.tls.is_some() {
-        "https"
-    } else {
-        "http"
-    };
-    let listen: &Listen = &config.http.addr;
-    format!("{scheme}://{}/livez", listen.reachable())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -373,6 +362,19 @@ mod tests {
                 ))
             );
         }
+    }
+
+    #[test]
+    fn without_a_file_the_registry_is_complete_unless_told_otherwise() {
+        let load = |variables: &[(&str, &str)]| {
+            Config::load_with(
+                None,
+                variables.iter().map(|(name, value)| (name.into(), value.into())),
+            )
+        };
+        assert_eq!(load(&[]).expect("the defaults"), Config::complete());
+        let current = load(&[("REGISTRY_EXTENSIONS_OCI_ARTIFACTS", "[]")]).expect("a configuration");
+        assert!(!current.serves_referrers());
     }
 
     #[test]

@@ -1,0 +1,380 @@
+//! What stands around every request: its id, the gate, the clock on its body, the headers of every answer, and what is
+//! counted and logged once the answer's last byte is handed over.
+//!
+//! It knows no route but by its name in the metrics, and no storage.
+
+use crate::{
+    auth::{Access, Auth, Verdict},
+    http::RequestId,
+    log::ACCESS,
+    metrics::{Sample, Shard, route_index},
+};
+use actix_web::{
+    Error, HttpMessage, HttpResponse,
+    body::{BodySize, BoxBody, MessageBody},
+    dev::{Payload, Service, ServiceRequest, ServiceResponse, Transform, forward_ready},
+    error::PayloadError,
+    http::{
+        Method, StatusCode,
+        header::{self, HeaderMap, HeaderName, HeaderValue},
+    },
+};
+use bytes::Bytes;
+use futures_util::{Stream, future::LocalBoxFuture};
+use oci::{ErrorCode, ErrorEnvelope};
+use std::{
+    cell::Cell,
+    future::{Future, Ready, ready},
+    io,
+    net::IpAddr,
+    pin::Pin,
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+/// The header that carries a request's id, both ways.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The paths that need no password: what an orchestrator asks.
+const OPEN_PATHS: &[&str] = &["/livez", "/readyz"];
+
+/// What every worker's edge is made of.
+#[derive(Clone)]
+pub struct Edge {
+    /// The gate; everybody may do everything without.
+    pub auth: Option<Arc<Auth>>,
+    /// Headers of every answer.
+    pub headers: Rc<Vec<(HeaderName, HeaderValue)>>,
+    /// How long a client may be silent in the middle of a body.
+    pub body_timeout: Duration,
+    /// Whether each request gets a line.
+    pub access_log: bool,
+    /// This worker's counters.
+    pub counters: Option<Arc<Shard>>,
+    /// Makes ids that no other worker makes.
+    pub ids: Rc<Ids>,
+}
+
+/// Numbers requests: a random half, and a count.
+#[derive(Debug)]
+pub struct Ids {
+    worker: u32,
+    next: Cell<u32>,
+}
+
+impl Ids {
+    /// Ids of one worker.
+    pub fn new() -> Ids {
+        Ids {
+            worker: rand::random(),
+            next: Cell::new(0),
+        }
+    }
+
+    fn next(&self) -> String {
+        let count = self.next.get();
+        self.next.set(count.wrapping_add(1));
+        format!("{:08x}{count:08x}", self.worker)
+    }
+}
+
+impl Default for Ids {
+    fn default() -> Ids {
+        Ids::new()
+    }
+}
+
+/// An id that a client or a proxy gave, if it can be logged as it is.
+fn given_id(headers: &HeaderMap) -> Option<String> {
+    let id = headers.get(&REQUEST_ID)?.to_str().ok()?;
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    ((1..=64).contains(&id.len()) && id.bytes().all(plain)).then(|| id.to_owned())
+}
+
+impl<S> Transform<S, ServiceRequest> for Edge
+where
+    S: Service<ServiceRequest, Response = ServiceResponse, Error = Error> + 'static,
+{
+    type Response = ServiceResponse<Observed>;
+    type Error = Error;
+    type Transform = EdgeService<S>;
+    type InitError = ();
+    type Future = Ready<Result<EdgeService<S>, ()>>;
+
+    fn new_transform(&self, service: S) -> Self::Future {
+        ready(Ok(EdgeService {
+            service: Rc::new(service),
+            edge: Rc::new(self.clone()),
+        }))
+    }
+}
+
+/// [`Edge`] around a service.
+pub struct EdgeService<S> {
+    service: Rc<S>,
+    edge: Rc<Edge>,
+}
+
+impl<S> Service<ServiceRequest> for EdgeService<S>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse, Error = Error> + 'static,
+{
+    type Response = ServiceResponse<Observed>;
+    type Error = Error;
+    type Future = LocalBoxFuture<'static, Result<Self::Response, Error>>;
+
+    forward_ready!(service);
+
+    fn call(&self, mut request: ServiceRequest) -> Self::Future {
+        let (service, edge) = (Rc::clone(&self.service), Rc::clone(&self.edge));
+        let id = given_id(request.headers()).unwrap_or_else(|| edge.ids.next());
+        let received = watch_body(&mut request, edge.body_timeout);
+        let mut story = edge.story(&request, &id, received);
+        request.extensions_mut().insert(RequestId(id.clone()));
+        Box::pin(async move {
+            let mut response = match edge.gate(&request).await {
+                Verdict::Allowed(user) => {
+                    if let Some(story) = &mut story {
+                        story.user = user;
+                    }
+                    service.call(request).await?
+                }
+                Verdict::Refused => request.into_response(edge.refusal()),
+            };
+            edge.add_headers(response.headers_mut(), &id);
+            if let Some(story) = &mut story {
+                story.status = response.status();
+            }
+            Ok(response.map_body(|_, body| Observed {
+                body,
+                meter: Meter { sent: 0, story },
+            }))
+        })
+    }
+}
+
+impl Edge {
+    async fn gate(&self, request: &ServiceRequest) -> Verdict {
+        let Some(auth) = &self.auth else {
+            return Verdict::Allowed(None);
+        };
+        if OPEN_PATHS.contains(&request.path()) {
+            return Verdict::Allowed(None);
+        }
+        let access = match *request.method() {
+            Method::GET | Method::HEAD => Access::Pull,
+            _ => Access::Push,
+        };
+        let header = request.headers().get(header::AUTHORIZATION);
+        auth.decide(header.map(HeaderValue::as_bytes), access).await
+    }
+
+    /// 401, which tells nothing of what is behind it.
+    fn refusal(&self) -> HttpResponse {
+        let code = ErrorCode::Unauthorized;
+        let envelope = ErrorEnvelope::of(code, code.spec().message, serde_json::Value::Null);
+        let mut response = HttpResponse::Unauthorized();
+        if let Some(auth) = &self.auth {
+            response.insert_header((header::WWW_AUTHENTICATE, auth.challenge()));
+        }
+        response
+            .insert_header((oci::headers::API_VERSION, "registry/2.0"))
+            .json(envelope)
+    }
+
+    fn add_headers(&self, headers: &mut HeaderMap, id: &str) {
+        for (name, value) in self.headers.iter() {
+            headers.append(name.clone(), value.clone());
+        }
+        if let Ok(value) = HeaderValue::from_str(id) {
+            headers.insert(REQUEST_ID, value);
+        }
+    }
+
+    /// Begins the record of a request, if anybody wants one.
+    fn story(
+        &self,
+        request: &ServiceRequest,
+        id: &str,
+        received: Option<Rc<Cell<u64>>>,
+    ) -> Option<Box<Story>> {
+        if !self.access_log && self.counters.is_none() {
+            return None;
+        }
+        if let Some(counters) = &self.counters {
+            counters.begin();
+        }
+        Some(Box::new(Story {
+            id: id.to_owned(),
+            method: request.method().clone(),
+            path: request.path().to_owned(),
+            remote: request.peer_addr().map(|address| address.ip()),
+            user: None,
+            status: StatusCode::INTERNAL_SERVER_ERROR,
+            begun: Instant::now(),
+            received,
+            access_log: self.access_log,
+            counters: self.counters.clone(),
+        }))
+    }
+}
+
+/// What is known of one request, told when it is dropped: with the answer's end, or with the connection's.
+struct Story {
+    id: String,
+    method: Method,
+    path: String,
+    remote: Option<IpAddr>,
+    user: Option<Arc<str>>,
+    status: StatusCode,
+    begun: Instant,
+    received: Option<Rc<Cell<u64>>>,
+    access_log: bool,
+    counters: Option<Arc<Shard>>,
+}
+
+impl Story {
+    fn tell(&self, sent: u64) {
+        let duration = self.begun.elapsed();
+        let received = self.received.as_ref().map_or(0, |count| count.get());
+        // The answer to HEAD has a length and no bytes.
+        let sent = if self.method == Method::HEAD { 0 } else { sent };
+        if let Some(counters) = &self.counters {
+            counters.end(Sample {
+                route: route_index(&self.path),
+                method: self.method.as_str(),
+                status: self.status.as_u16(),
+                duration,
+                received,
+                sent,
+            });
+        }
+        if self.access_log {
+            log::info!(
+                target: ACCESS,
+                method = self.method.as_str(),
+                path = self.path.as_str(),
+                status = self.status.as_u16(),
+                bytes = sent,
+                received = received,
+                duration_ms = (duration.as_secs_f64() * 1e6).round() / 1e3,
+                id = self.id.as_str(),
+                remote:% = self.remote.map_or_else(|| "-".to_owned(), |ip| ip.to_string()),
+                user = self.user.as_deref().unwrap_or("-");
+                "request"
+            );
+        }
+    }
+}
+
+/// An answer's body that counts what is handed over of it.
+pub struct Observed {
+    body: BoxBody,
+    meter: Meter,
+}
+
+/// Counts bytes, and tells the story at the end of them.
+struct Meter {
+    sent: u64,
+    story: Option<Box<Story>>,
+}
+
+impl MessageBody for Observed {
+    type Error = <BoxBody as MessageBody>::Error;
+
+    fn size(&self) -> BodySize {
+        self.body.size()
+    }
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        let piece = Pin::new(&mut self.body).poll_next(context);
+        if let Poll::Ready(Some(Ok(bytes))) = &piece {
+            self.meter.sent += bytes.len() as u64;
+        }
+        piece
+    }
+
+    fn try_into_bytes(self) -> Result<Bytes, Observed> {
+        let Observed { body, mut meter } = self;
+        match body.try_into_bytes() {
+            Ok(bytes) => {
+                meter.sent += bytes.len() as u64;
+                Ok(bytes)
+            }
+            Err(body) => Err(Observed { body, meter }),
+        }
+    }
+}
+
+impl Drop for Meter {
+    fn drop(&mut self) {
+        if let Some(story) = self.story.take() {
+            story.tell(self.sent);
+        }
+    }
+}
+
+/// Puts the clock on a request's body, and counts it. `None` if there is no body.
+fn watch_body(request: &mut ServiceRequest, patience: Duration) -> Option<Rc<Cell<u64>>> {
+    let headers = request.headers();
+    let no_length = headers
+        .get(header::CONTENT_LENGTH)
+        .is_none_or(|length| length.as_bytes() == b"0");
+    if no_length && !headers.contains_key(header::TRANSFER_ENCODING) {
+        return None;
+    }
+    let received = Rc::new(Cell::new(0));
+    let body = WatchedBody {
+        body: request.take_payload(),
+        received: Rc::clone(&received),
+        patience,
+        silence: None,
+    };
+    request.set_payload(Payload::Stream {
+        payload: Box::pin(body),
+    });
+    Some(received)
+}
+
+/// A request's body whose sender must not be silent for long.
+struct WatchedBody {
+    body: Payload,
+    received: Rc<Cell<u64>>,
+    patience: Duration,
+    /// Runs while nothing comes.
+    silence: Option<Pin<Box<tokio::time::Sleep>>>,
+}
+
+impl Stream for WatchedBody {
+    type Item = Result<Bytes, PayloadError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        if let Poll::Ready(piece) = Pin::new(&mut this.body).poll_next(context) {
+            this.silence = None;
+            if let Some(Ok(bytes)) = &piece {
+                this.received.set(this.received.get() + bytes.len() as u64);
+            }
+            return Poll::Ready(piece);
+        }
+        let patience = this.patience;
+        let silence = this
+            .silence
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+        match silence.as_mut().poll(context) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(()) => {
+                let reason = format!("nothing of the body came for {patience:?}");
+                Poll::Ready(Some(Err(PayloadError::Io(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    reason,
+                )))))
+            }
+        }
+    }
+}

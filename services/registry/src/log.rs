@@ -1,0 +1,204 @@
+//! What a log line looks like: text for people or one JSON object for machines, both to standard error.
+//!
+//! Fields are the `log` crate's key-value pairs. Nothing that a client keeps secret is ever made a field; values are quoted
+//! where they could pass for something else.
+
+use crate::config::{Log, LogFormatter, LogLevel};
+use ::log::{
+    LevelFilter, Record,
+    kv::{Key, Value, VisitSource},
+};
+use env_logger::{Builder, fmt::Formatter};
+use std::{
+    fmt::Write as _,
+    io::{self, Write as _},
+};
+
+/// The target of the lines that tell of requests.
+pub const ACCESS: &str = "access";
+
+/// Starts logging for the whole process. `RUST_LOG` has the last word on levels. A second call changes nothing.
+pub fn start(settings: &Log) {
+    let mut builder = Builder::new();
+    builder.filter_level(level(settings.level));
+    // Their lines are about connections, of which the access log tells what matters.
+    for noisy in ["actix_server", "actix_http", "rustls"] {
+        builder.filter_module(noisy, level(settings.level).min(LevelFilter::Warn));
+    }
+    builder.parse_env("RUST_LOG");
+    let formatter = settings.formatter;
+    let fields: Vec<(String, String)> = settings.fields.clone().into_iter().collect();
+    builder.format(move |out, record| write_line(out, formatter, &fields, record));
+    // Fails only if somebody has started it before.
+    let _ = builder.try_init();
+}
+
+fn level(level: LogLevel) -> LevelFilter {
+    match level {
+        LogLevel::Error => LevelFilter::Error,
+        LogLevel::Warn => LevelFilter::Warn,
+        LogLevel::Info => LevelFilter::Info,
+        LogLevel::Debug => LevelFilter::Debug,
+        LogLevel::Trace => LevelFilter::Trace,
+    }
+}
+
+fn write_line(
+    out: &mut Formatter,
+    formatter: LogFormatter,
+    fields: &[(String, String)],
+    record: &Record<'_>,
+) -> io::Result<()> {
+    let time = out.timestamp_millis().to_string();
+    let line = match formatter {
+        LogFormatter::Text => text(&time, fields, record),
+        LogFormatter::Json => json(&time, fields, record),
+    };
+    out.write_all(line.as_bytes())
+}
+
+/// `2026-11-24T00:00:00.000Z INFO  message key=value …`
+fn text(time: &str, fields: &[(String, String)], record: &Record<'_>) -> String {
+    let mut line = format!(
+        "{time} {:5} {}",
+        record.level(),
+        one_line(&record.args().to_string())
+    );
+    each_field(fields, record, |key, value| {
+        let text = match value {
+            Field::Text(text) if is_plain(&text) => text,
+            Field::Text(text) => format!("{text:?}"),
+            Field::Number(number) => number,
+        };
+        let _ = write!(line, " {key}={text}");
+    });
+    line.push('\n');
+    line
+}
+
+/// `{"time":…,"level":…,"message":…,"key":value,…}`
+fn json(time: &str, fields: &[(String, String)], record: &Record<'_>) -> String {
+    let message = serde_json::Value::from(record.args().to_string());
+    let level = record.level().as_str().to_ascii_lowercase();
+    let mut line = format!("{{\"time\":\"{time}\",\"level\":\"{level}\",\"message\":{message}");
+    each_field(fields, record, |key, value| {
+        let key = serde_json::Value::from(key);
+        let _ = match value {
+            Field::Text(text) => write!(line, ",{key}:{}", serde_json::Value::from(text)),
+            Field::Number(number) => write!(line, ",{key}:{number}"),
+        };
+    });
+    line.push_str("}\n");
+    line
+}
+
+/// A field's value, as far as its form depends on it.
+enum Field {
+    Text(String),
+    Number(String),
+}
+
+/// Visits the fields of the configuration, then those of the line.
+fn each_field(fields: &[(String, String)], record: &Record<'_>, visit: impl FnMut(&str, Field)) {
+    struct Visitor<F>(F);
+    impl<'kvs, F: FnMut(&str, Field)> VisitSource<'kvs> for Visitor<F> {
+        fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), ::log::kv::Error> {
+            let is_number = value.to_u64().is_some() || value.to_f64().is_some_and(f64::is_finite);
+            let text = value.to_string();
+            (self.0)(
+                key.as_str(),
+                if is_number {
+                    Field::Number(text)
+                } else {
+                    Field::Text(text)
+                },
+            );
+            Ok(())
+        }
+    }
+    let mut visitor = Visitor(visit);
+    for (key, value) in fields {
+        (visitor.0)(key, Field::Text(value.clone()));
+    }
+    let _ = record.key_values().visit(&mut visitor);
+}
+
+/// Whether a value can stand without quotes.
+fn is_plain(text: &str) -> bool {
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_graphic() && b != b'"' && b != b'=')
+}
+
+/// A message without line breaks and other control characters: what a client sent must not look like a line of ours.
+fn one_line(message: &str) -> String {
+    message
+        .chars()
+        .flat_map(|c| {
+            if c.is_control() {
+                c.escape_default().collect()
+            } else {
+                vec![c]
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use log::Level;
+
+    fn line(
+        formatter: fn(&str, &[(String, String)], &Record<'_>) -> String,
+        message: &str,
+        path: &str,
+    ) -> String {
+        let pairs: &[(&str, Value<'_>)] = &[("path", Value::from(path)), ("status", Value::from(200_u64))];
+        let fields = [("service".to_owned(), "registry".to_owned())];
+        let record = Record::builder()
+            .level(Level::Warn)
+            .args(format_args!("{message}"))
+            .key_values(&pairs)
+            .build()
+            .level();
+        let _ = record;
+        formatter(
+            "T",
+            &fields,
+            &Record::builder()
+                .level(Level::Warn)
+                .args(format_args!("{message}"))
+                .key_values(&pairs)
+                .build(),
+        )
+    }
+
+    #[test]
+    fn a_line_of_text_ends_with_its_fields() {
+        assert_eq!(
+            line(text, "hello", "/v2/"),
+            "T WARN  hello service=registry path=/v2/ status=200\n"
+        );
+        assert_eq!(
+            line(text, "a\nb", "x y=\"z\"\n"),
+            "T WARN  a\\nb service=registry path=\"x y=\\\"z\\\"\\n\" status=200\n"
+        );
+    }
+
+    #[test]
+    fn a_line_of_json_is_one_object() {
+        let line = line(json, "a\n\"b\"", "/v2/\u{1}");
+        let value: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+        assert_eq!(line.matches('\n').count(), 1);
+        assert_eq!(
+            (&value["message"], &value["path"]),
+            (&"a\n\"b\"".into(), &"/v2/\u{1}".into())
+        );
+        assert_eq!(
+            (&value["status"], &value["level"], &value["service"]),
+            (&200.into(), &"warn".into(), &"registry".into())
+        );
+    }
+}

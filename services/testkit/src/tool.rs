@@ -1,0 +1,151 @@
+//! Runs a built executable as a person would: arguments, environment, standard input; exit code and what it printed.
+
+use std::{
+    ffi::OsStr,
+    io::Write,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+};
+use tempfile::TempDir;
+
+/// An executable with surroundings of its own: a working folder, and none of the caller's configuration or credentials.
+pub struct Tool {
+    executable: PathBuf,
+    folder: TempDir,
+    environment: Vec<(String, String)>,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug)]
+pub struct Ran {
+    /// The exit code; -1 if a signal ended it.
+    pub code: i32,
+    /// Standard output, as bytes.
+    pub stdout: Vec<u8>,
+    /// Standard error.
+    pub stderr: String,
+}
+
+impl Tool {
+    /// The executable at this path: `env!("CARGO_BIN_EXE_…")`.
+    pub fn new(executable: impl Into<PathBuf>) -> Tool {
+        Tool {
+            executable: executable.into(),
+            folder: TempDir::with_prefix("tool-").expect("a temporary folder"),
+            environment: Vec::new(),
+        }
+    }
+
+    /// The same executable as a generation of it.
+    pub fn generation(self, generation: &str) -> Tool {
+        self.env("GENERATION", generation)
+    }
+
+    /// Sets an environment variable.
+    pub fn env(mut self, name: &str, value: &str) -> Tool {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The folder that it runs in; it goes with the tool.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Writes a file into the folder that it runs in.
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+        std::fs::write(self.folder().join(name), content).expect("a file");
+    }
+
+    /// Its client configuration, which is empty at first.
+    pub fn config_path(&self) -> PathBuf {
+        self.folder().join("client.json")
+    }
+
+    /// A command that is ready to be run, or to be changed before.
+    pub fn command<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Command {
+        let mut command = Command::new(&self.executable);
+        command
+            .args(arguments)
+            .current_dir(self.folder())
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", self.folder())
+            .env("REFERRERS_LAB_CONFIG", self.config_path())
+            .env("DOCKER_CONFIG", self.folder().join("docker"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        for (name, value) in &self.environment {
+            command.env(name, value);
+        }
+        command
+    }
+
+    /// Runs a command line without standard input.
+    pub fn run<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Ran {
+        let output = self.command(arguments).output().expect("the executable runs");
+        Ran::from(output)
+    }
+
+    /// Runs a command line, split at its spaces.
+    pub fn line(&self, line: &str) -> Ran {
+        self.run(&line.split_whitespace().collect::<Vec<_>>())
+    }
+
+    /// Runs a command line with standard input.
+    pub fn run_with_input<S: AsRef<OsStr>>(&self, arguments: &[S], input: &[u8]) -> Ran {
+        let mut child = self
+            .command(arguments)
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("the executable runs");
+        let mut stdin = child.stdin.take().expect("a pipe");
+        // A tool that ends before it has read everything closes the pipe: that is its right.
+        let _ = stdin.write_all(input);
+        drop(stdin);
+        Ran::from(child.wait_with_output().expect("the executable ends"))
+    }
+}
+
+impl From<Output> for Ran {
+    fn from(output: Output) -> Ran {
+        Ran {
+            code: output.status.code().unwrap_or(-1),
+            stdout: output.stdout,
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
+impl Ran {
+    /// Itself, if it ended with this code.
+    ///
+    /// # Panics
+    /// With all that it printed, if it ended with another.
+    #[track_caller]
+    pub fn expect(self, code: i32) -> Ran {
+        assert_eq!(
+            self.code,
+            code,
+            "stdout: {}\nstderr: {}",
+            self.text(),
+            self.stderr
+        );
+        self
+    }
+
+    /// Standard output as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+
+    /// Standard output as JSON.
+    ///
+    /// # Panics
+    /// If it is not JSON.
+    #[track_caller]
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.stdout).unwrap_or_else(|e| panic!("not JSON ({e}): {}", self.text()))
+    }
+}
