@@ -82,6 +82,9 @@ pub struct Content {
     /// The media type in `Content-Type`, without parameters. For exchanges only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub media_type: Option<String>,
+    /// The digest that the recorded bytes hash to; `from path`: the one that the request's path names. For exchanges only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
     /// The whole text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub is: Option<String>,
@@ -98,6 +101,9 @@ pub struct Content {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub counts: BTreeMap<String, usize>,
 }
+
+/// The word for the digest that a request's path names.
+pub const FROM_PATH: &str = "from path";
 
 impl Content {
     /// Whether nothing is asked of the content, so that anything would do.

@@ -392,8 +392,8 @@ fn check_content(content: &Content, known: &[String], on_the_wire: bool) -> Resu
     if content.is_empty() {
         return Err("a content is named but nothing is expected of it".to_owned());
     }
-    if content.media_type.is_some() && !on_the_wire {
-        return Err("media-type: what a step prints has none".to_owned());
+    if (content.media_type.is_some() || content.digest.is_some()) && !on_the_wire {
+        return Err("media-type and digest: what a step prints has none".to_owned());
     }
     let pointers = content.json.keys().chain(content.counts.keys());
     if let Some(pointer) = pointers
@@ -407,7 +407,8 @@ fn check_content(content: &Content, known: &[String], on_the_wire: bool) -> Resu
         .iter()
         .chain(&content.contains)
         .chain(&content.lacks)
-        .chain(&content.media_type);
+        .chain(&content.media_type)
+        .chain(&content.digest);
     check_names(known, texts.map(String::as_str))?;
     let mut all = Variables::default();
     for name in known {

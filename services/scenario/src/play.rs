@@ -11,7 +11,7 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 
@@ -21,6 +21,13 @@ pub const GENERATION: &str = "GENERATION";
 pub const CLIENT_CONFIG: &str = "REFERRERS_LAB_CONFIG";
 /// Tells a tool where to record its exchanges.
 pub const HAR: &str = "REFERRERS_LAB_HAR";
+
+/// How long clearing the stage may take.
+const CLEAR_TIMEOUT: Duration = Duration::from_secs(30);
+/// The producer's exit code: it was there, and was deleted.
+const DELETED: i32 = 0;
+/// The producer's exit code: not found, so there was nothing to delete.
+const NOTHING_THERE: i32 = 3;
 
 /// How to start the tool of an actor.
 #[derive(Clone, Debug)]
@@ -82,6 +89,16 @@ pub enum PlayError {
         /// What is wrong.
         problem: String,
     },
+    /// What an earlier run left in the repository cannot be removed.
+    #[error("cannot clear the stage, with {command:?}: {exit}: {stderr}")]
+    Clear {
+        /// The command line.
+        command: String,
+        /// How it ended.
+        exit: Exit,
+        /// What it said.
+        stderr: String,
+    },
     /// The outcome could not be written.
     #[error(transparent)]
     Outcome(#[from] OutcomeError),
@@ -89,12 +106,17 @@ pub enum PlayError {
 
 /// Plays one actor's steps, and writes its outcome as the last thing.
 ///
-/// What an earlier play left in the actor's folder is gone before the first step.
+/// What an earlier play left in the actor's folder is gone before the first step; and what it left in the scenario's
+/// repository, before the producer's first step: else a digest tag that is there already would not be pushed again, and the
+/// scenario would not show what it is about.
 ///
 /// # Errors
-/// [`PlayError`] if the results folder cannot be written to.
+/// [`PlayError`] if the results folder cannot be written to, or the repository not be cleared.
 pub async fn play(cast: &Cast<'_>) -> Result<Outcome, PlayError> {
     let stage = Stage::set(cast)?;
+    if cast.actor == Actor::Producer {
+        stage.clear(cast).await?;
+    }
     let mut outcome = Outcome {
         actor: cast.actor,
         generation: cast.scenario.generation_of(cast.actor).to_owned(),
@@ -165,6 +187,21 @@ impl Stage {
         })
     }
 
+    /// Deletes the scenario's image with its references, as the producer tool does it.
+    async fn clear(&self, cast: &Cast<'_>) -> Result<(), PlayError> {
+        let words = ["producer", "delete", "--referrers", &cast.scenario.image].map(str::to_owned);
+        let mut command = self.command(cast, &words, &self.folder.join("00-clear.har"));
+        let ended = run(&mut command, "clear", CLEAR_TIMEOUT, &[]).await;
+        match ended.exit {
+            Exit::Code(DELETED | NOTHING_THERE) => Ok(()),
+            exit => Err(PlayError::Clear {
+                command: command_line::join(words.iter().map(String::as_str)),
+                exit,
+                stderr: text(ended.stderr).trim().to_owned(),
+            }),
+        }
+    }
+
     async fn play(&self, cast: &Cast<'_>, index: usize, step: &Step) -> Result<StepOutcome, PlayError> {
         let problem = |problem: String| PlayError::Step {
             step: step.step.clone(),
@@ -183,7 +220,8 @@ impl Stage {
         let har = format!("{:02}-{}.har", index + 1, step.step);
         let mut command = self.command(cast, &words, &self.folder.join(&har));
         let begun = Instant::now();
-        let ended = run(&mut command, step).await;
+        let input = step.stdin.as_deref().unwrap_or_default().as_bytes();
+        let ended = run(&mut command, &step.step, step.timeout(), input).await;
         log::info!("{}: {}: {}", cast.actor, step.step, ended.exit);
         Ok(StepOutcome {
             step: step.step.clone(),
@@ -222,7 +260,7 @@ struct Ended {
     stderr: Vec<u8>,
 }
 
-async fn run(command: &mut Command, step: &Step) -> Ended {
+async fn run(command: &mut Command, name: &str, limit: Duration, input: &[u8]) -> Ended {
     let mut ended = Ended {
         exit: Exit::Signal,
         stdout: Vec::new(),
@@ -236,9 +274,8 @@ async fn run(command: &mut Command, step: &Step) -> Ended {
             return ended;
         }
     };
-    let input = step.stdin.as_deref().unwrap_or_default().as_bytes();
     let waited = tokio::time::timeout(
-        step.timeout(),
+        limit,
         attend(&mut child, input, &mut ended.stdout, &mut ended.stderr),
     )
     .await;
@@ -247,9 +284,9 @@ async fn run(command: &mut Command, step: &Step) -> Ended {
         Ok(Err(error)) => Exit::NotStarted(error.to_string()),
         Err(_) => {
             if let Err(error) = child.kill().await {
-                log::warn!("{}: cannot be ended: {error}", step.step);
+                log::warn!("{name}: cannot be ended: {error}");
             }
-            Exit::TimedOut(step.timeout_seconds)
+            Exit::TimedOut(limit.as_secs())
         }
     };
     ended
