@@ -124,12 +124,10 @@ impl Registry {
     ) -> Result<Mounted> {
         self.require_writable()?;
         let _lease = self.0.locks.lease(*digest);
-        if self.blob_size(name, digest)?.is_some() {
-            return Ok(Mounted::Yes);
-        }
-        let size = match from {
-            Some(from) => self.blob_size(from, digest)?,
-            None => self.size_anywhere(digest)?,
+        let size = match (self.blob_size(name, digest)?, from) {
+            (Some(size), _) => Some(size),
+            (None, Some(from)) => self.blob_size(from, digest)?,
+            (None, None) => self.size_anywhere(digest)?,
         };
         match size {
             Some(size) => {

@@ -19,6 +19,7 @@ pub(super) struct Locks {
     tags: Mutex<HashSet<(RepositoryName, Tag)>>,
     tag_freed: Condvar,
     leases: Mutex<Leases>,
+    collection: Mutex<()>,
 }
 
 #[derive(Default)]
@@ -36,6 +37,7 @@ impl Default for Locks {
             tags: Mutex::default(),
             tag_freed: Condvar::new(),
             leases: Mutex::default(),
+            collection: Mutex::default(),
         }
     }
 }
@@ -82,6 +84,42 @@ impl Locks {
             since_mark.insert(digest);
         }
         Lease { locks: self, digest }
+    }
+}
+
+impl Locks {
+    /// One garbage collection at a time.
+    pub(super) fn collect(&self) -> MutexGuard<'_, ()> {
+        lock(&self.collection)
+    }
+
+    /// Begins to note every content that is leased, until the returned value is dropped.
+    pub(super) fn note_leases(&self) -> LeaseNotes<'_> {
+        lock(&self.leases).since_mark = Some(HashSet::new());
+        LeaseNotes { locks: self }
+    }
+}
+
+/// While it lives, every lease is noted.
+pub(super) struct LeaseNotes<'a> {
+    locks: &'a Locks,
+}
+
+impl LeaseNotes<'_> {
+    /// Does something to a content unless it is leased or was since the notes began; no lease begins meanwhile.
+    pub(super) fn unless_leased<T>(&self, digest: &Digest, action: impl FnOnce() -> T) -> Option<T> {
+        let leases = lock(&self.locks.leases);
+        let noted = leases
+            .since_mark
+            .as_ref()
+            .is_some_and(|noted| noted.contains(digest));
+        (!noted && !leases.held.contains_key(digest)).then(action)
+    }
+}
+
+impl Drop for LeaseNotes<'_> {
+    fn drop(&mut self) {
+        lock(&self.locks.leases).since_mark = None;
     }
 }
 

@@ -86,6 +86,17 @@ impl Registry {
             return Ok(Some(known));
         }
         let ticket = self.0.manifests.ticket(&key);
+        let manifest = self.read_manifest(name, digest)?.map(Arc::new);
+        if let Some(manifest) = &manifest {
+            self.0
+                .manifests
+                .fill(ticket, key, manifest.clone(), manifest.weight());
+        }
+        Ok(manifest)
+    }
+
+    /// A manifest that the repository may have, from storage; it is not remembered.
+    pub(super) fn read_manifest(&self, name: &RepositoryName, digest: &Digest) -> Result<Option<Manifest>> {
         let Some(media_type) = self.storage().record(&Key::Manifest(name.clone(), *digest))? else {
             return Ok(None);
         };
@@ -95,15 +106,11 @@ impl Registry {
         if content.len() > self.0.limits.max_manifest_bytes.max(oci::MAX_MANIFEST_BYTES) as u64 {
             return Err(Error::Damaged { digest: *digest });
         }
-        let manifest = Arc::new(Manifest::new(
+        Ok(Some(Manifest::new(
             *digest,
             media_type,
             self.read_whole(digest, &content)?,
-        ));
-        self.0
-            .manifests
-            .fill(ticket, key, manifest.clone(), manifest.weight());
-        Ok(Some(manifest))
+        )))
     }
 
     /// Whether the repository has this manifest.
@@ -164,7 +171,7 @@ impl Registry {
     }
 
     /// As [`Registry::delete_manifest`], for who has the repository alone.
-    pub(super) fn delete_manifest_alone(&self, name: &RepositoryName, digest: &Digest) -> Result<()> {
+    fn delete_manifest_alone(&self, name: &RepositoryName, digest: &Digest) -> Result<()> {
         let key = Key::Manifest(name.clone(), *digest);
         if self.storage().record(&key)?.is_none() {
             return Err(Error::ManifestUnknown {
@@ -176,18 +183,12 @@ impl Registry {
         let subjects = self.subjects_of(name, digest)?;
         // Tags first and referrers last: wherever this is cut off, no tag leads nowhere, and no list names what is not there,
         // because lists leave out referrers without a manifest.
-        let changes: Vec<Change> = tags
+        let mut changes: Vec<Change> = tags
             .iter()
             .map(|tag| Change::Remove(Key::Tag(name.clone(), tag.clone())))
-            .chain([Change::Remove(key)])
-            .chain(
-                subjects
-                    .iter()
-                    .map(|subject| Change::Remove(Key::Referrer(name.clone(), *subject, *digest))),
-            )
             .collect();
+        changes.extend(removal(name, digest, &subjects));
         let committed = self.storage().commit(&changes);
-        self.0.manifests.remove(&(name.clone(), *digest));
         for tag in &tags {
             if committed.is_ok() {
                 self.remember_tag(name, tag, None);
@@ -195,8 +196,14 @@ impl Registry {
                 self.0.tags.remove(&(name.clone(), tag.clone()));
             }
         }
-        self.forget_referrer(name, digest);
+        self.forget_manifest(name, digest);
         Ok(committed?)
+    }
+
+    /// Tells of a manifest that was removed.
+    pub(super) fn forget_manifest(&self, name: &RepositoryName, digest: &Digest) {
+        self.0.manifests.remove(&(name.clone(), *digest));
+        self.forget_referrer(name, digest);
     }
 
     /// The tags that lead to a manifest.
@@ -223,4 +230,13 @@ impl Registry {
             |view| view.subjects().iter().map(|subject| subject.digest).collect(),
         ))
     }
+}
+
+/// What takes a manifest away that no tag leads to.
+pub(super) fn removal(name: &RepositoryName, digest: &Digest, subjects: &[Digest]) -> Vec<Change> {
+    let manifest = Change::Remove(Key::Manifest(name.clone(), *digest));
+    let referrers = subjects
+        .iter()
+        .map(|subject| Change::Remove(Key::Referrer(name.clone(), *subject, *digest)));
+    [manifest].into_iter().chain(referrers).collect()
 }

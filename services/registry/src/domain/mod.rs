@@ -10,20 +10,27 @@ mod blobs;
 mod cache;
 mod catalog;
 mod error;
+mod gc;
+mod graph;
 mod locks;
 mod manifests;
 mod push;
 mod referrers;
 mod tags;
+mod upgrade;
 mod uploads;
+mod verify;
 
 pub use blobs::{Blob, Mounted};
 pub use error::Error;
+pub use gc::{Collect, Collected, Garbage};
 pub use manifests::Manifest;
 pub use push::{Expect, ManifestPush, Pushed};
 pub use referrers::{ReferrerPage, ReferrerQuery};
 pub use tags::Page;
+pub use upgrade::Indexed;
 pub use uploads::{Receiving, UploadStatus};
+pub use verify::{Damage, Verified, Verify};
 
 use crate::storage::Storage;
 use cache::Cache;
@@ -136,15 +143,19 @@ struct Inner {
     referrer_lists: referrers::ReferrerLists,
     catalog: catalog::Catalog,
     sessions: uploads::Sessions,
+    indexed: std::sync::OnceLock<Indexed>,
 }
 
 impl Registry {
     /// Opens a registry on a store.
     ///
+    /// Where referrers are on and the store was last written without them, all its manifests are indexed first;
+    /// [`Registry::indexed`] tells what that came to.
+    ///
     /// # Errors
     /// The store cannot be read.
     pub fn open(storage: Arc<dyn Storage>, capabilities: Capabilities, limits: Limits) -> Result<Registry> {
-        Ok(Registry(Arc::new(Inner {
+        let registry = Registry(Arc::new(Inner {
             manifests: Cache::new(limits.manifest_cache_bytes),
             blobs: Cache::new(limits.blob_cache_bytes),
             tags: Cache::new(limits.tag_cache_bytes),
@@ -152,11 +163,21 @@ impl Registry {
             referrer_lists: referrers::ReferrerLists::new(limits.list_cache_bytes),
             catalog: catalog::Catalog::default(),
             sessions: uploads::Sessions::default(),
+            indexed: std::sync::OnceLock::new(),
             locks: Locks::default(),
             storage,
             capabilities,
             limits,
-        })))
+        }));
+        if let Some(indexed) = registry.upgrade()? {
+            let _ = registry.0.indexed.set(indexed);
+        }
+        Ok(registry)
+    }
+
+    /// What was indexed when the store was opened; `None` if its index was complete, or referrers are off.
+    pub fn indexed(&self) -> Option<&Indexed> {
+        self.0.indexed.get()
     }
 
     /// What it can do.

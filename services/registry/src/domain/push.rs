@@ -250,7 +250,7 @@ fn needed(view: &ManifestView) -> impl Iterator<Item = &Descriptor> {
 }
 
 /// Whether a layer may stay out of the registry, because clients fetch it from its `urls`.
-fn may_be_elsewhere(blob: &Descriptor) -> bool {
+pub(super) fn may_be_elsewhere(blob: &Descriptor) -> bool {
     media_type::is_non_distributable(&blob.media_type)
         && blob.urls.as_ref().is_some_and(|urls| !urls.is_empty())
 }

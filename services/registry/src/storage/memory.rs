@@ -22,7 +22,7 @@ pub struct Memory {
 #[derive(Debug, Default)]
 struct State {
     contents: HashMap<Digest, (Bytes, SystemTime)>,
-    records: BTreeMap<Key, Bytes>,
+    records: BTreeMap<Key, (Bytes, SystemTime)>,
     repositories: BTreeSet<RepositoryName>,
     uploads: BTreeMap<UploadKey, Upload>,
 }
@@ -98,7 +98,11 @@ impl Contents for Memory {
 
 impl Records for Memory {
     fn record(&self, key: &Key) -> Result<Option<Bytes>> {
-        Ok(lock(&self.state).records.get(key).cloned())
+        Ok(lock(&self.state).records.get(key).map(|(value, _)| value.clone()))
+    }
+
+    fn record_time(&self, key: &Key) -> Result<Option<SystemTime>> {
+        Ok(lock(&self.state).records.get(key).map(|(_, time)| *time))
     }
 
     fn commit(&self, changes: &[Change]) -> Result<()> {
@@ -109,7 +113,9 @@ impl Records for Memory {
                     if let Key::Manifest(name, _) | Key::Blob(name, _) = key {
                         state.repositories.insert(name.clone());
                     }
-                    state.records.insert(key.clone(), value.clone());
+                    state
+                        .records
+                        .insert(key.clone(), (value.clone(), SystemTime::now()));
                 }
                 Change::Remove(key) => {
                     state.records.remove(key);

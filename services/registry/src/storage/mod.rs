@@ -134,7 +134,7 @@ pub trait Contents {
     /// The store cannot be read.
     fn content_size(&self, digest: &Digest) -> Result<Option<u64>>;
 
-    /// When a content was written.
+    /// When a content was written; `None` if there is none.
     ///
     /// # Errors
     /// The store cannot be read.
@@ -170,6 +170,12 @@ pub trait Records {
     /// # Errors
     /// The store cannot be read.
     fn record(&self, key: &Key) -> Result<Option<Bytes>>;
+
+    /// When a record was last put, whether or not its value changed; `None` if there is none.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn record_time(&self, key: &Key) -> Result<Option<SystemTime>>;
 
     /// Applies changes in order.
     ///

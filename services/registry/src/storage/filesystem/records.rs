@@ -8,6 +8,7 @@ use oci::{Algorithm, Digest, RepositoryName, Tag};
 use std::{
     fs::{self, OpenOptions},
     path::Path,
+    time::SystemTime,
 };
 
 impl Records for Filesystem {
@@ -15,6 +16,12 @@ impl Records for Filesystem {
         let path = self.layout.record(key);
         let value = found(fs::read(&path)).map_err(|source| self.error("read", &path, source))?;
         Ok(value.map(Bytes::from))
+    }
+
+    fn record_time(&self, key: &Key) -> Result<Option<SystemTime>> {
+        let path = self.layout.record(key);
+        found(fs::metadata(&path).and_then(|m| m.modified()))
+            .map_err(|source| self.error("read", &path, source))
     }
 
     /// Tags move only after everything else of the commit is durable: a power cut must not leave a tag that leads to a
@@ -103,7 +110,7 @@ impl Filesystem {
         let mut options = OpenOptions::new();
         options.create(true).append(true);
         in_folder(&path, || options.open(&path))
-            .map(|_| ())
+            .and_then(|file| file.set_modified(SystemTime::now()))
             .map_err(|source| self.error("write", &path, source))
     }
 

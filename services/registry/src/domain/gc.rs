@@ -1,0 +1,242 @@
+//! Garbage collection, beside traffic.
+//!
+//! Kept are: every tagged manifest; what a kept index lists; what refers to a kept manifest; the blobs of all of these; and
+//! whatever was pushed lately, because a push puts its blobs first and its tag last. The rest goes, repository by repository,
+//! and then the contents that no repository has any more.
+//!
+//! A repository is first looked at beside its traffic. Only if something is to go is it taken alone, for as long as it takes
+//! to look at its tags again: what its manifests lead to is known by then and never changes.
+//!
+//! Source: Proposal E, "Garbage Collection".
+
+use super::{Registry, Result, graph::Graph, manifests::removal};
+use crate::storage::{Change, Key};
+use oci::{Digest, RepositoryName};
+use std::{
+    collections::{BTreeSet, HashSet},
+    time::SystemTime,
+};
+
+/// How to collect garbage.
+#[derive(Clone, Copy, Debug)]
+pub struct Collect {
+    /// Only tell what would go.
+    pub dry_run: bool,
+    /// The time that ages are reckoned from.
+    pub now: SystemTime,
+}
+
+/// Something that was removed, or would be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Garbage {
+    /// A manifest that nothing keeps in its repository.
+    Manifest(RepositoryName, Digest),
+    /// A blob that no kept manifest of its repository names.
+    Blob(RepositoryName, Digest),
+    /// A content that no repository has, and its bytes.
+    Content(Digest, u64),
+}
+
+/// What a collection came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Collected {
+    /// Manifests taken out of repositories.
+    pub manifests: usize,
+    /// Blobs taken out of repositories.
+    pub blobs: usize,
+    /// Contents removed.
+    pub contents: usize,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Upload sessions that had rested for too long.
+    pub uploads: usize,
+}
+
+/// What is to go from a repository.
+#[derive(Default)]
+struct Doomed {
+    manifests: Vec<Digest>,
+    blobs: Vec<Digest>,
+}
+
+impl Doomed {
+    fn is_empty(&self) -> bool {
+        self.manifests.is_empty() && self.blobs.is_empty()
+    }
+}
+
+/// The first bytes of digests: two that begin alike can only keep garbage, never lose content.
+#[derive(Default)]
+struct Linked(HashSet<u64>);
+
+impl Linked {
+    fn key(digest: &Digest) -> u64 {
+        digest
+            .bytes()
+            .iter()
+            .take(8)
+            .fold(0, |key, byte| key << 8 | u64::from(*byte))
+    }
+
+    fn add(&mut self, digest: &Digest) {
+        self.0.insert(Linked::key(digest));
+    }
+
+    fn has(&self, digest: &Digest) -> bool {
+        self.0.contains(&Linked::key(digest))
+    }
+}
+
+impl Registry {
+    /// Collects garbage; `each` is told of everything that goes. One collection runs at a time.
+    ///
+    /// # Errors
+    /// The registry is read-only, or the store failed. What was removed until then stays removed; nothing that is kept is
+    /// touched.
+    pub fn collect_garbage(&self, how: Collect, each: &mut dyn FnMut(&Garbage)) -> Result<Collected> {
+        self.require_writable()?;
+        let _alone = self.0.locks.collect();
+        let mut collected = Collected::default();
+        if !how.dry_run {
+            collected.uploads = self.purge_uploads(how.now)?;
+        }
+        // From here on every push is noted: it may make use of a content that looks unused.
+        let notes = self.0.locks.note_leases();
+        let mut linked = Linked::default();
+        for name in self.storage().repositories()? {
+            let doomed = self.collect_repository(&name, how)?;
+            for digest in &doomed.manifests {
+                each(&Garbage::Manifest(name.clone(), *digest));
+            }
+            for digest in &doomed.blobs {
+                each(&Garbage::Blob(name.clone(), *digest));
+            }
+            collected.manifests += doomed.manifests.len();
+            collected.blobs += doomed.blobs.len();
+            self.link(&name, &doomed, &mut linked)?;
+        }
+        let mut unlinked = Vec::new();
+        self.storage().each_content(&mut |digest, size| {
+            if !linked.has(&digest) {
+                unlinked.push((digest, size));
+            }
+        })?;
+        for (digest, size) in unlinked {
+            if !self.is_old(self.storage().content_time(&digest)?, how) {
+                continue;
+            }
+            let remove = || {
+                if how.dry_run {
+                    Ok(Some(size))
+                } else {
+                    self.storage().remove_content(&digest)
+                }
+            };
+            if let Some(Some(size)) = notes.unless_leased(&digest, remove).transpose()? {
+                each(&Garbage::Content(digest, size));
+                collected.contents += 1;
+                collected.bytes += size;
+            }
+        }
+        Ok(collected)
+    }
+
+    fn is_old(&self, time: Option<SystemTime>, how: Collect) -> bool {
+        time.is_some_and(|time| how.now.duration_since(time).unwrap_or_default() >= self.0.limits.garbage_age)
+    }
+
+    /// Notes what the repository has after what is doomed has gone.
+    fn link(&self, name: &RepositoryName, doomed: &Doomed, linked: &mut Linked) -> Result<()> {
+        let (manifests, blobs): (HashSet<_>, HashSet<_>) =
+            (doomed.manifests.iter().collect(), doomed.blobs.iter().collect());
+        for digest in self
+            .storage()
+            .manifests(name)?
+            .iter()
+            .filter(|d| !manifests.contains(d))
+        {
+            linked.add(digest);
+        }
+        for digest in self.storage().blobs(name)?.iter().filter(|d| !blobs.contains(d)) {
+            linked.add(digest);
+        }
+        Ok(())
+    }
+
+    fn collect_repository(&self, name: &RepositoryName, how: Collect) -> Result<Doomed> {
+        let mut graph = Graph::default();
+        let doomed = self.doomed(name, &mut graph, how)?;
+        if how.dry_run || doomed.is_empty() {
+            return Ok(doomed);
+        }
+        let _alone = self.0.locks.delete_from(name);
+        let doomed = self.doomed(name, &mut graph, how)?;
+        let mut changes = Vec::new();
+        for digest in &doomed.manifests {
+            let subjects = graph.edges(self, name, digest)?.subjects.clone();
+            changes.extend(removal(name, digest, &subjects));
+        }
+        changes.extend(
+            doomed
+                .blobs
+                .iter()
+                .map(|digest| Change::Remove(Key::Blob(name.clone(), *digest))),
+        );
+        let committed = self.storage().commit(&changes);
+        for digest in &doomed.manifests {
+            self.forget_manifest(name, digest);
+        }
+        for digest in &doomed.blobs {
+            self.0.blobs.remove(&(name.clone(), *digest));
+        }
+        committed?;
+        Ok(doomed)
+    }
+
+    /// What nothing keeps in a repository, as it is now.
+    fn doomed(&self, name: &RepositoryName, graph: &mut Graph, how: Collect) -> Result<Doomed> {
+        // Manifests before tags: a push stores the manifest first.
+        let manifests = self.storage().manifests(name)?;
+        let blobs = self.storage().blobs(name)?;
+        let mut roots = BTreeSet::new();
+        for digest in &manifests {
+            if !self.is_old(
+                self.storage()
+                    .record_time(&Key::Manifest(name.clone(), *digest))?,
+                how,
+            ) {
+                roots.insert(*digest);
+            }
+        }
+        for tag in self.storage().tags(name)? {
+            roots.extend(self.resolve(name, &tag)?);
+        }
+        let kept = graph.reachable(self, name, &manifests, roots)?;
+        let mut named = HashSet::new();
+        for digest in &kept {
+            let edges = graph.edges(self, name, digest)?;
+            // An index may list a blob.
+            named.extend(
+                edges
+                    .blobs
+                    .iter()
+                    .chain(&edges.optional_blobs)
+                    .chain(&edges.children)
+                    .copied(),
+            );
+        }
+        let mut doomed = Doomed {
+            manifests: manifests
+                .into_iter()
+                .filter(|digest| !kept.contains(digest))
+                .collect(),
+            blobs: Vec::new(),
+        };
+        for digest in blobs.into_iter().filter(|digest| !named.contains(digest)) {
+            if self.is_old(self.storage().record_time(&Key::Blob(name.clone(), digest))?, how) {
+                doomed.blobs.push(digest);
+            }
+        }
+        Ok(doomed)
+    }
+}
