@@ -1,0 +1,27 @@
+//! Times OCI registries side by side on the same workloads, and says what their processes cost.
+//!
+//! The workloads stand in a table ([`workload::WORKLOADS`]); [`run::run`] takes the targets through them in turns;
+//! [`report`] writes what came of it. The load generator ([`load`], [`connection`], [`wire`]) is our own, lean enough
+//! not to be what is measured, and strict: an answer of an unexpected status or length fails the workload.
+//! Left out: TLS, tokens, other machines than this one.
+
+pub mod bare;
+pub mod calibrate;
+pub mod clients;
+pub mod connection;
+pub mod content;
+pub mod curve;
+pub mod fixtures;
+mod lists;
+pub mod load;
+mod lone;
+pub mod options;
+pub mod process;
+pub mod protocol;
+pub mod report;
+pub mod run;
+pub mod sample;
+pub mod settings;
+pub mod stats;
+pub mod wire;
+pub mod workload;
