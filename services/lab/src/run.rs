@@ -1,0 +1,283 @@
+//! `lab run`: starts both registries, plays the scenarios, prints the matrix.
+
+use crate::ask::ClientAsk;
+use crate::cli::{ReportShape, RunCommand};
+use crate::fixture;
+use crate::report::{self, RegistryReport, RunReport, ScenarioReport, terminal};
+use crate::scenarios::{self, Loaded};
+use crate::servers::{Server, ServerError};
+use crate::stage::Stage;
+use client::{RegistrySettings, Settings, Tls};
+use futures_util::StreamExt;
+use generations::RegistryGeneration;
+use scenario::FileError;
+use scenario::command::{Signals, absolute_source};
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// Everything holds.
+const HOLDS: u8 = 0;
+/// Something does not hold, or could not be played.
+const FAILS: u8 = 1;
+/// A scenario file or an argument is wrong.
+const USAGE: u8 = 2;
+/// Ctrl-C or SIGTERM.
+const INTERRUPTED: u8 = 130;
+
+/// Why nothing was played.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A scenario file cannot be used.
+    #[error(transparent)]
+    Scenario(#[from] FileError),
+    /// A registry does not run.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// The fixture image cannot be made.
+    #[error(transparent)]
+    Fixture(#[from] fixture::FixtureError),
+    /// The client configuration cannot be read or written.
+    #[error(transparent)]
+    Client(#[from] client::Error),
+    /// A file or folder cannot be made.
+    #[error("cannot {doing}: {source}")]
+    Io {
+        /// What was tried.
+        doing: String,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// Runs the command; ends at once on Ctrl-C and SIGTERM, with every child process.
+pub async fn run(command: &RunCommand) -> ExitCode {
+    let ended = match Signals::listen() {
+        Err(source) => Err(RunError::Io {
+            doing: "listen to signals".to_owned(),
+            source,
+        }),
+        Ok(mut signals) => tokio::select! {
+            ended = run_to_the_end(command) => ended,
+            () = signals.next() => {
+                eprintln!("lab: interrupted");
+                return ExitCode::from(INTERRUPTED);
+            }
+        },
+    };
+    match ended {
+        Ok(holds) => ExitCode::from(if holds { HOLDS } else { FAILS }),
+        Err(error) => {
+            eprintln!("lab: {error}");
+            ExitCode::from(match error {
+                RunError::Scenario(_) => USAGE,
+                RunError::Server(_) | RunError::Fixture(_) | RunError::Client(_) | RunError::Io { .. } => {
+                    FAILS
+                }
+            })
+        }
+    }
+}
+
+async fn run_to_the_end(command: &RunCommand) -> Result<bool, RunError> {
+    let begun = Instant::now();
+    let started_ms = now_ms();
+    let loaded = scenarios::load(command.scenarios.as_deref(), &command.numbers)?;
+    let folder = tempfile::Builder::new()
+        .prefix("referrers-lab-")
+        .tempdir()
+        .map_err(io_error("make a folder"))?;
+    let source = source(command, folder.path())?;
+    let mut grounds = Grounds::prepare(command, &loaded, folder.path()).await?;
+    let scenarios = play_all(command, &loaded, folder.path(), &source, &grounds).await?;
+    let report = RunReport {
+        started_ms,
+        duration_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+        source,
+        registries: std::mem::take(&mut grounds.registries),
+        scenarios,
+    };
+    let style = terminal::Style::of_stdout();
+    for scenario in &report.scenarios {
+        print(&terminal::failures(scenario, style))?;
+    }
+    print(&terminal::summary(&report, style))?;
+    write_reports(command, &report)?;
+    if command.keep {
+        keep(&grounds, &report, folder.path()).await?;
+    }
+    Ok(report.holds())
+}
+
+/// Where the scenarios are played: the registries, and how the tools find them.
+struct Grounds {
+    /// Empty where registries that already run are used.
+    servers: Vec<Server>,
+    registries: Vec<RegistryReport>,
+    config: PathBuf,
+    settings: Settings,
+}
+
+impl Grounds {
+    async fn prepare(command: &RunCommand, loaded: &[Loaded], folder: &Path) -> Result<Grounds, RunError> {
+        let mut settings = Settings::load()?;
+        let mut servers = Vec::new();
+        let mut registries = Vec::new();
+        for (name, generation) in names(loaded) {
+            let entry = match command.running(generation) {
+                Some(address) => RegistrySettings {
+                    hostname: Some(address.host.clone()).filter(|host| *host != name),
+                    tls: address.tls,
+                }
+                .or(settings.registries.get(&name)),
+                None => {
+                    let server = Server::start(generation, command.port(generation), folder)?;
+                    let hostname = Some(server.address.to_string());
+                    servers.push(server);
+                    RegistrySettings {
+                        hostname,
+                        tls: Some(Tls::Disabled),
+                    }
+                }
+            };
+            registries.push(RegistryReport {
+                address: entry.hostname.clone().unwrap_or_else(|| name.clone()),
+                name: name.clone(),
+                generation: generation.name().to_owned(),
+            });
+            settings.registries.insert(name, entry);
+        }
+        for server in &mut servers {
+            server.wait_until_healthy().await?;
+        }
+        let config = folder.join("client.json");
+        settings.save_to(&config)?;
+        Ok(Grounds {
+            servers,
+            registries,
+            config,
+            settings,
+        })
+    }
+}
+
+/// Fills what is not said from what was set before.
+trait Or {
+    fn or(self, other: Option<&RegistrySettings>) -> RegistrySettings;
+}
+
+impl Or for RegistrySettings {
+    fn or(self, other: Option<&RegistrySettings>) -> RegistrySettings {
+        RegistrySettings {
+            hostname: self
+                .hostname
+                .or_else(|| other.and_then(|other| other.hostname.clone())),
+            tls: self.tls.or_else(|| other.and_then(|other| other.tls)),
+        }
+    }
+}
+
+/// The registries' names in the scenarios' references, each with the generation that it stands for.
+fn names(loaded: &[Loaded]) -> BTreeMap<String, RegistryGeneration> {
+    loaded
+        .iter()
+        .filter_map(|one| Some((one.scenario.reference().ok()?.registry, one.scenario.registry)))
+        .collect()
+}
+
+/// The image to copy: what was asked for, else the fixture.
+fn source(command: &RunCommand, folder: &Path) -> Result<String, RunError> {
+    if let Some(source) = command.source.as_deref().filter(|source| !source.is_empty()) {
+        return Ok(absolute_source(source));
+    }
+    let layout = folder.join("fixture");
+    fixture::write(&layout)?;
+    Ok(format!("oci:{}:{}", layout.display(), fixture::TAG))
+}
+
+async fn play_all(
+    command: &RunCommand,
+    loaded: &[Loaded],
+    folder: &Path,
+    source: &str,
+    grounds: &Grounds,
+) -> Result<Vec<ScenarioReport>, RunError> {
+    let ask = ClientAsk::new(grounds.settings.clone())?;
+    let results = command.results.clone().unwrap_or_else(|| folder.join("results"));
+    let stage = Stage {
+        executable: std::env::current_exe().map_err(io_error("find this executable"))?,
+        results: &results,
+        source,
+        client_config: Some(&grounds.config),
+        registry: &ask,
+    };
+    let style = terminal::Style::of_stdout();
+    print(&terminal::heading(style))?;
+    let mut playing =
+        futures_util::stream::iter(loaded.iter().map(|one| stage.play(one))).buffered(command.jobs());
+    let mut reports = Vec::new();
+    while let Some(report) = playing.next().await {
+        print(&terminal::row(&report, style))?;
+        if command.verbose > 0 {
+            print(&terminal::exchanges(&report, style))?;
+        }
+        reports.push(report);
+    }
+    Ok(reports)
+}
+
+fn write_reports(command: &RunCommand, report: &RunReport) -> Result<(), RunError> {
+    for (index, shape) in command.report.iter().enumerate() {
+        let text = match shape {
+            ReportShape::Json => report::json::render(report).map_err(|error| RunError::Io {
+                doing: "write the report".to_owned(),
+                source: error.into(),
+            })?,
+            ReportShape::Junit => report::junit::render(report),
+            ReportShape::Html => report::html::render(report),
+        };
+        let path = command.report_path(index, *shape);
+        std::fs::write(&path, text).map_err(io_error(&format!("write {}", path.display())))?;
+        print(&format!("report: {}\n", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Keeps the registries up until a signal comes.
+async fn keep(grounds: &Grounds, report: &RunReport, folder: &Path) -> Result<(), RunError> {
+    let mut text = String::from("\nThe registries stay up until Ctrl-C:\n");
+    for registry in &report.registries {
+        text += &format!(
+            "  {:<9} http://{}  ({} in references)\n",
+            registry.generation, registry.address, registry.name
+        );
+    }
+    text += &format!(
+        "The tools find them with REFERRERS_LAB_CONFIG={}\n",
+        grounds.config.display()
+    );
+    text += &format!("Storage, results and recordings are in {}\n", folder.display());
+    print(&text)?;
+    debug_assert!(grounds.servers.len() <= 2, "one a generation");
+    std::future::pending().await
+}
+
+/// Prints; a reader that has gone away (`lab run | head`) is an error like any other.
+fn print(text: &str) -> Result<(), RunError> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(io_error("print"))
+}
+
+fn io_error(doing: &str) -> impl FnOnce(io::Error) -> RunError {
+    let doing = doing.to_owned();
+    move |source| RunError::Io { doing, source }
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

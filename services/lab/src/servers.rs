@@ -1,0 +1,175 @@
+//! The two registries of a native run, as child processes of this same executable, with fresh storage.
+
+use generations::RegistryGeneration;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
+
+/// How long a registry may take until it answers.
+const MAX_START: Duration = Duration::from_secs(30);
+/// How long between two looks whether it does.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
+
+/// The configuration files, as they are in `config/registry/`, so that the executable needs nothing beside it.
+const CONFIGURATIONS: [(&str, &str); 2] = [
+    ("current", include_str!("../../../config/registry/current.yaml")),
+    ("complete", include_str!("../../../config/registry/complete.yaml")),
+];
+
+/// A registry that runs; it ends when this is dropped.
+#[derive(Debug)]
+pub struct Server {
+    /// Which generation its configuration makes it.
+    pub generation: RegistryGeneration,
+    /// Where it listens.
+    pub address: SocketAddr,
+    child: Child,
+    log: PathBuf,
+}
+
+/// Why a registry does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// A file, a port or the process could not be had.
+    #[error("cannot start the {generation} registry: {doing}: {source}")]
+    Start {
+        /// Which.
+        generation: RegistryGeneration,
+        /// What was tried.
+        doing: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// It ended before it answered.
+    #[error("the {generation} registry at {address} ended by itself ({status}): {log}")]
+    Ended {
+        /// Which.
+        generation: RegistryGeneration,
+        /// Where it should have listened.
+        address: SocketAddr,
+        /// How.
+        status: String,
+        /// The last that it said.
+        log: String,
+    },
+    /// It runs but does not answer.
+    #[error("the {generation} registry at {address} did not answer within {} s: {log}", MAX_START.as_secs())]
+    Silent {
+        /// Which.
+        generation: RegistryGeneration,
+        /// Where it should listen.
+        address: SocketAddr,
+        /// The last that it said.
+        log: String,
+    },
+}
+
+impl Server {
+    /// Starts a registry with its configuration of `config/registry/`, storage below `folder`, on `port` (0: a free one).
+    ///
+    /// # Errors
+    /// [`ServerError::Start`]. Whether it answers is for [`Server::wait_until_healthy`] to say.
+    pub fn start(generation: RegistryGeneration, port: u16, folder: &Path) -> Result<Server, ServerError> {
+        let failed = |doing: &str| {
+            let doing = doing.to_owned();
+            move |source| ServerError::Start {
+                generation,
+                doing,
+                source,
+            }
+        };
+        let home = folder.join(generation.name());
+        std::fs::create_dir_all(&home).map_err(failed("make a folder"))?;
+        let (_, text) = CONFIGURATIONS
+            .into_iter()
+            .find(|(name, _)| *name == generation.name())
+            .ok_or_else(|| failed("find its configuration")(io::ErrorKind::NotFound.into()))?;
+        let config = home.join("config.yaml");
+        std::fs::write(&config, text).map_err(failed("write its configuration"))?;
+        let address = free_address(port).map_err(failed(&format!("take port {port}")))?;
+        let log = home.join("log");
+        let log_file = std::fs::File::create(&log).map_err(failed("write its log"))?;
+        let log_too = log_file.try_clone().map_err(failed("write its log"))?;
+        let executable = std::env::current_exe().map_err(failed("find this executable"))?;
+        let child = Command::new(executable)
+            .args(["registry", "serve"])
+            .arg(&config)
+            .env("REGISTRY_HTTP_ADDR", address.to_string())
+            .env("REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY", home.join("storage"))
+            .stdin(Stdio::null())
+            .stdout(log_file)
+            .stderr(log_too)
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(failed("start the process"))?;
+        Ok(Server {
+            generation,
+            address,
+            child,
+            log,
+        })
+    }
+
+    /// Returns once the registry answers `GET /v2/` with 200.
+    ///
+    /// # Errors
+    /// [`ServerError::Ended`] or [`ServerError::Silent`], with the last lines of its log.
+    pub async fn wait_until_healthy(&mut self) -> Result<(), ServerError> {
+        let begun = Instant::now();
+        loop {
+            if is_healthy(self.address).await {
+                return Ok(());
+            }
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return Err(ServerError::Ended {
+                    generation: self.generation,
+                    address: self.address,
+                    status: status.to_string(),
+                    log: self.last_words(),
+                });
+            }
+            if begun.elapsed() > MAX_START {
+                return Err(ServerError::Silent {
+                    generation: self.generation,
+                    address: self.address,
+                    log: self.last_words(),
+                });
+            }
+            tokio::time::sleep(BETWEEN_LOOKS).await;
+        }
+    }
+
+    fn last_words(&self) -> String {
+        const LINES: usize = 5;
+        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().rev().take(LINES).collect();
+        match lines.is_empty() {
+            true => "it said nothing".to_owned(),
+            false => lines.into_iter().rev().collect::<Vec<_>>().join(" | "),
+        }
+    }
+}
+
+/// An address that nobody listens on now. For port 0 the system chooses; it does not choose the same one again soon.
+fn free_address(port: u16) -> io::Result<SocketAddr> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port))?.local_addr()
+}
+
+/// Whether a 200 comes; anything else, or nothing within a second, is a no.
+async fn is_healthy(address: SocketAddr) -> bool {
+    let ask = async {
+        let mut stream = TcpStream::connect(address).await?;
+        let request = format!("GET /v2/ HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let mut start = [0; 12];
+        stream.read_exact(&mut start).await?;
+        io::Result::Ok(start.ends_with(b" 200"))
+    };
+    let limit = Duration::from_secs(1);
+    matches!(tokio::time::timeout(limit, ask).await, Ok(Ok(true)))
+}
