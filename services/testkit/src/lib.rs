@@ -8,13 +8,16 @@
     reason = "a test that cannot go on ends"
 )]
 
+pub mod content;
 pub mod fault;
 pub mod http;
 pub mod image;
 mod registry;
+pub mod tls;
 pub mod tool;
 
 pub use fault::{FaultServer, Reply};
 pub use image::Image;
 pub use registry::Registry;
+pub use tls::Certificate;
 pub use tool::{Ran, Tool};
