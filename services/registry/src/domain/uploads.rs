@@ -304,6 +304,7 @@ impl Receiving {
             });
         }
         let _lease = registry.0.locks.lease(computed);
+        self.upload.len = self.received;
         registry.storage().finish_upload(&self.upload, &computed)?;
         self.end();
         registry.link_blob(&self.upload.key.name, &computed, self.received)

@@ -49,10 +49,11 @@ fn query(
     Ok(ReferrerQuery {
         name,
         subject,
+        // A media type has no spaces: one there is a plus sign that the client did not escape.
         artifact_type: request
             .query("artifactType")
             .filter(|t| !t.is_empty())
-            .map(str::to_owned),
+            .map(|t| t.replace(' ', "+")),
         last: request.query_digest("last")?,
         max_bytes: oci::MAX_MANIFEST_BYTES - AROUND_BYTES,
         max_count: request.query_count()?.filter(|n| *n > 0),

@@ -295,8 +295,8 @@ pub trait Uploads {
     /// The store cannot be written, or there is no such upload.
     fn write_upload(&self, upload: &StoredUpload) -> Result<Box<dyn UploadWriter>>;
 
-    /// Makes an upload a content, whole from the first moment that it is seen. If the content is there already, the upload
-    /// goes away.
+    /// Makes an upload of `upload.len` bytes a content, whole from the first moment that it is seen. If the content is there
+    /// already, the upload goes away.
     ///
     /// # Errors
     /// The store cannot be written.

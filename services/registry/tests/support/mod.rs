@@ -37,7 +37,7 @@ pub fn current() -> Capabilities {
 pub struct Server {
     pub address: SocketAddr,
     pub registry: Registry,
-    stop: Option<Box<dyn FnOnce() + Send>>,
+    stop: Option<Box<dyn FnOnce() + Send + Sync>>,
     /// Keeps the folder while the server runs.
     pub folder: Option<tempfile::TempDir>,
 }

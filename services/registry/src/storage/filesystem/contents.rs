@@ -54,7 +54,8 @@ impl Contents for Filesystem {
 
     fn set_aside_content(&self, digest: &Digest) -> Result<()> {
         let (path, aside) = (self.layout.content(digest), self.layout.aside(digest));
-        in_folder(&aside, || found(fs::rename(&path, &aside)).map(|_| ()))
+        found(in_folder(&aside, || fs::rename(&path, &aside)))
+            .map(|_| ())
             .map_err(|source| self.error("set aside", &path, source))
     }
 }

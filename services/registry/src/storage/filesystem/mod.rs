@@ -136,6 +136,12 @@ impl Filesystem {
         })
     }
 
+    /// Whether a content of this length is there, so that it need not be written again: another power cut could lose what
+    /// an earlier push was promised. One of another length was lost to such a cut already, and is replaced.
+    fn has_whole(&self, path: &Path, len: u64) -> bool {
+        fs::metadata(path).is_ok_and(|there| there.len() == len)
+    }
+
     fn error(&self, operation: &'static str, path: &Path, source: io::Error) -> StorageError {
         let inside = path.strip_prefix(self.root()).unwrap_or(path);
         StorageError::new(operation, inside.display(), source)
@@ -145,7 +151,7 @@ impl Filesystem {
 impl Storage for Filesystem {
     fn put_content(&self, digest: &Digest, bytes: &[u8]) -> Result<()> {
         let path = self.layout.content(digest);
-        if path.exists() {
+        if self.has_whole(&path, bytes.len() as u64) {
             return Ok(());
         }
         self.write_whole(&path, bytes)

@@ -59,7 +59,7 @@ impl Uploads for Filesystem {
     fn finish_upload(&self, upload: &StoredUpload, digest: &Digest) -> Result<()> {
         let path = self.layout.upload(&upload.key, upload.algorithm);
         let content = self.layout.content(digest);
-        if content.exists() {
+        if self.has_whole(&content, upload.len) {
             return self.drop_upload(upload);
         }
         in_folder(&content, || fs::rename(&path, &content))

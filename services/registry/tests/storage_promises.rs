@@ -1,0 +1,233 @@
+//! One suite for every store: the promises that stand on the traits.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use bytes::Bytes;
+use oci::{Algorithm, Digest, RepositoryName, Tag};
+use registry::storage::{
+    Change, Durability, Key, Storage, UploadKey, filesystem, filesystem::Filesystem, memory::Memory,
+};
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+struct Store {
+    storage: Arc<dyn Storage>,
+    _folder: Option<tempfile::TempDir>,
+}
+
+fn stores() -> Vec<Store> {
+    let on_disk = |durability| {
+        let folder = tempfile::tempdir().unwrap();
+        Store {
+            storage: Arc::new(Filesystem::open(folder.path(), durability).unwrap()),
+            _folder: Some(folder),
+        }
+    };
+    let memory = Store {
+        storage: Arc::new(Memory::new()),
+        _folder: None,
+    };
+    vec![memory, on_disk(Durability::Full), on_disk(Durability::None)]
+}
+
+fn name(text: &str) -> RepositoryName {
+    RepositoryName::parse(text).unwrap()
+}
+
+fn tag(text: &str) -> Tag {
+    Tag::parse(text).unwrap()
+}
+
+fn set<T: Ord>(items: Vec<T>) -> BTreeSet<T> {
+    items.into_iter().collect()
+}
+
+#[test]
+fn a_content_is_there_whole_until_it_is_removed_and_an_open_one_stays_readable() {
+    for Store { storage, .. } in stores() {
+        let digest = Digest::of(Algorithm::Sha512, b"content");
+        assert!(storage.content(&digest).unwrap().is_none());
+        storage.put_content(&digest, b"content").unwrap();
+        storage.put_content(&digest, b"content").unwrap();
+        assert_eq!(storage.content_size(&digest).unwrap(), Some(7));
+        let age = SystemTime::now().duration_since(storage.content_time(&digest).unwrap().unwrap());
+        assert!(age.unwrap_or_default() < Duration::from_secs(60));
+        let open = storage.content(&digest).unwrap().unwrap();
+        let mut visited = Vec::new();
+        storage
+            .each_content(&mut |digest, size| visited.push((digest, size)))
+            .unwrap();
+        assert_eq!(visited, [(digest, 7)]);
+        assert_eq!(storage.remove_content(&digest).unwrap(), Some(7));
+        assert_eq!(storage.remove_content(&digest).unwrap(), None);
+        assert!(storage.content(&digest).unwrap().is_none());
+        let mut middle = [0; 3];
+        open.read_exact_at(&mut middle, 2).unwrap();
+        assert_eq!(
+            (&middle, open.read_all().unwrap()),
+            (b"nte", Bytes::from_static(b"content"))
+        );
+        assert!(open.read_exact_at(&mut middle, 5).is_err());
+        storage.put_content(&digest, b"content").unwrap();
+        storage.set_aside_content(&digest).unwrap();
+        assert!(storage.content(&digest).unwrap().is_none());
+    }
+}
+
+#[test]
+fn records_are_replaced_as_a_whole_listed_and_removed() {
+    for Store { storage, .. } in stores() {
+        let (a, ab) = (name("a"), name("a/b"));
+        let digests: Vec<Digest> = (0..3u8).map(|n| Digest::sha256(&[n])).collect();
+        assert!(!storage.has_repository(&a).unwrap());
+        let put = |key: Key, value: &'static str| Change::Put(key, Bytes::from_static(value.as_bytes()));
+        storage
+            .commit(&[
+                put(Key::Referrer(a.clone(), digests[0], digests[1]), "{}"),
+                put(Key::Blob(a.clone(), digests[2]), ""),
+                put(Key::Manifest(a.clone(), digests[1]), "type"),
+                put(Key::Tag(a.clone(), tag("v1")), "old"),
+                put(Key::Tag(a.clone(), tag("v2")), "other"),
+                put(Key::Blob(ab.clone(), digests[2]), ""),
+            ])
+            .unwrap();
+        storage
+            .commit(&[put(Key::Tag(a.clone(), tag("v1")), "new")])
+            .unwrap();
+        let value = |key: &Key| storage.record(key).unwrap();
+        assert_eq!(
+            value(&Key::Tag(a.clone(), tag("v1"))),
+            Some(Bytes::from_static(b"new"))
+        );
+        assert_eq!(value(&Key::Blob(a.clone(), digests[2])), Some(Bytes::new()));
+        assert_eq!(value(&Key::Blob(a.clone(), digests[0])), None);
+        assert!(
+            storage
+                .record_time(&Key::Blob(a.clone(), digests[2]))
+                .unwrap()
+                .is_some()
+        );
+        assert_eq!(
+            storage.record_time(&Key::Blob(a.clone(), digests[0])).unwrap(),
+            None
+        );
+        assert_eq!(
+            set(storage.repositories().unwrap()),
+            set(vec![a.clone(), ab.clone()])
+        );
+        assert_eq!(storage.blobs(&a).unwrap(), [digests[2]]);
+        assert_eq!(storage.manifests(&a).unwrap(), [digests[1]]);
+        assert_eq!(set(storage.tags(&a).unwrap()), set(vec![tag("v1"), tag("v2")]));
+        assert_eq!(storage.tags(&ab).unwrap(), []);
+        assert_eq!(storage.subjects(&a).unwrap(), [digests[0]]);
+        assert_eq!(storage.referrers(&a, &digests[0]).unwrap(), [digests[1]]);
+        storage
+            .commit(&[
+                Change::Remove(Key::Tag(a.clone(), tag("v2"))),
+                Change::Remove(Key::Tag(a.clone(), tag("never"))),
+                Change::Remove(Key::Referrer(a.clone(), digests[0], digests[1])),
+            ])
+            .unwrap();
+        assert_eq!(storage.tags(&a).unwrap(), [tag("v1")]);
+        assert_eq!(storage.referrers(&a, &digests[0]).unwrap(), []);
+        assert!(storage.has_repository(&a).unwrap());
+    }
+}
+
+#[test]
+fn an_upload_is_found_written_cut_and_finished_in_its_own_repository() {
+    for Store { storage, .. } in stores() {
+        let key = UploadKey {
+            name: name("a/b"),
+            id: "1234-abcd".into(),
+        };
+        storage.begin_upload(&key, Algorithm::Sha512).unwrap();
+        let found = storage.upload(&key).unwrap().unwrap();
+        assert_eq!((found.algorithm, found.len), (Algorithm::Sha512, 0));
+        let elsewhere = UploadKey {
+            name: name("a"),
+            ..key.clone()
+        };
+        assert!(storage.upload(&elsewhere).unwrap().is_none());
+        let mut writer = storage.write_upload(&found).unwrap();
+        writer.append(b"hello, ").unwrap();
+        writer.append(b"wrong").unwrap();
+        writer.truncate(7).unwrap();
+        writer.append(b"world").unwrap();
+        writer.sync().unwrap();
+        assert_eq!(
+            writer.content().unwrap().read_all().unwrap(),
+            Bytes::from_static(b"hello, world")
+        );
+        drop(writer);
+        let found = storage.upload(&key).unwrap().unwrap();
+        assert_eq!(found.len, 12);
+        storage.write_upload(&found).unwrap().append(b"!").unwrap();
+        assert_eq!(storage.uploads().unwrap().len(), 1);
+        let digest = Digest::sha256(b"hello, world!");
+        let found = storage.upload(&key).unwrap().unwrap();
+        storage.finish_upload(&found, &digest).unwrap();
+        assert_eq!(
+            storage.content(&digest).unwrap().unwrap().read_all().unwrap(),
+            "hello, world!"
+        );
+        assert!(storage.upload(&key).unwrap().is_none());
+        storage.begin_upload(&key, Algorithm::Sha256).unwrap();
+        let again = storage.upload(&key).unwrap().unwrap();
+        storage.drop_upload(&again).unwrap();
+        storage.drop_upload(&again).unwrap();
+        assert_eq!(storage.uploads().unwrap(), []);
+    }
+}
+
+#[test]
+fn a_folder_keeps_everything_over_a_restart_but_temporary_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let digest = Digest::sha256(b"content");
+    let key = Key::Tag(name("a"), tag("v"));
+    {
+        let storage: Arc<dyn Storage> = Arc::new(Filesystem::open(folder.path(), Durability::Full).unwrap());
+        storage.put_content(&digest, b"content").unwrap();
+        storage
+            .commit(&[Change::Put(key.clone(), Bytes::from_static(b"x"))])
+            .unwrap();
+        std::fs::write(folder.path().join("tmp/dead"), "half").unwrap();
+    }
+    let storage: Arc<dyn Storage> = Arc::new(Filesystem::open(folder.path(), Durability::Full).unwrap());
+    assert_eq!(storage.content_size(&digest).unwrap(), Some(7));
+    assert_eq!(storage.record(&key).unwrap(), Some(Bytes::from_static(b"x")));
+    assert_eq!(std::fs::read_dir(folder.path().join("tmp")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_folder_has_one_owner_at_a_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = filesystem::lock(folder.path()).unwrap();
+    let refused = filesystem::lock(folder.path()).unwrap_err().to_string();
+    assert!(refused.contains("another registry is using"), "{refused}");
+    drop(first);
+    filesystem::lock(folder.path()).unwrap();
+}
+
+#[test]
+fn writers_who_sync_at_once_all_see_their_changes_stored() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage: Arc<dyn Storage> = Arc::new(Filesystem::open(folder.path(), Durability::Full).unwrap());
+    std::thread::scope(|scope| {
+        for writer in 0..16 {
+            let storage = &storage;
+            scope.spawn(move || {
+                for n in 0..5 {
+                    let key = Key::Tag(name("a"), tag(&format!("w{writer}-{n}")));
+                    storage
+                        .commit(&[Change::Put(key.clone(), Bytes::from_static(b"x"))])
+                        .unwrap();
+                    assert!(storage.record(&key).unwrap().is_some());
+                }
+            });
+        }
+    });
+    assert_eq!(storage.tags(&name("a")).unwrap().len(), 80);
+}
