@@ -42,21 +42,21 @@ async fn reference(
     context: &Context,
 ) -> Result<Manifest, Failure> {
     let filter = &get.filter;
-    if !get.subject && filter.platform.is_none() {
-        let named = repository.try_get_manifest(&get.image.target()).await?;
-        match named {
-            Some(named) if is_reference(&named) => {
+    let subject = match get.subject || filter.platform.is_some() {
+        true => find::subject(repository, &get.image, filter.platform.as_ref()).await?,
+        false => {
+            let named = repository.try_get_manifest(&get.image.target()).await?;
+            let named = named.ok_or_else(|| {
+                let message = format!("{} is not in the registry", get.image);
+                Failure::new(ExitCode::NotFound, message)
+            })?;
+            if is_reference(&named) {
                 refuse_filters(filter)?;
                 return Ok(named);
             }
-            Some(_) => {}
-            None => {
-                let message = format!("{} is not in the registry", get.image);
-                return Err(Failure::new(ExitCode::NotFound, message));
-            }
+            named.digest
         }
-    }
-    let subject = find::subject(repository, &get.image, filter.platform.as_ref()).await?;
+    };
     let mut found = find::find(repository, &subject, filter.sent_artifact_type(), policy, context).await?;
     filter.keep(&mut found);
     found.tell(policy, context);
