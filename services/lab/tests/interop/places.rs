@@ -1,0 +1,174 @@
+//! Where the clients go: our two registries, plain and with TLS and a password.
+
+use registry::config::{Anonymous, Auth, Config, Htpasswd, Tls};
+use std::{fs, path::PathBuf};
+use tempfile::TempDir;
+use testkit::Registry;
+
+/// Who may use the secured registries.
+pub const USER: &str = "somebody";
+/// With this password.
+pub const PASSWORD: &str = "secret";
+/// [`USER`] and the hash of [`PASSWORD`], cheap to check.
+const HTPASSWD: &str = "somebody:$2b$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW\n";
+
+/// A registry, and how to get in.
+pub struct Place {
+    pub registry: Registry,
+    /// Where the certificate is, of a registry that wants TLS and a password.
+    secured: Option<TempDir>,
+}
+
+impl Place {
+    /// The current registry, plain.
+    pub fn current() -> Place {
+        Place::plain(Config::current())
+    }
+
+    /// The complete registry, plain.
+    pub fn complete() -> Place {
+        Place::plain(Config::complete())
+    }
+
+    /// Both registries, plain.
+    pub fn both() -> [Place; 2] {
+        [Place::current(), Place::complete()]
+    }
+
+    /// Both registries, plain, and with TLS and a password.
+    pub fn all() -> [Place; 4] {
+        [
+            Place::current(),
+            Place::complete(),
+            Place::secured(Config::current()),
+            Place::secured(Config::complete()),
+        ]
+    }
+
+    fn plain(config: Config) -> Place {
+        Place {
+            registry: Registry::start(config),
+            secured: None,
+        }
+    }
+
+    /// A registry of this configuration, with TLS and a password.
+    pub fn secured(mut config: Config) -> Place {
+        let folder = secrets();
+        let path = |name: &str| folder.path().join(name);
+        config.http.tls = Some(Tls {
+            certificate: path("certificate.pem"),
+            key: path("key.pem"),
+        });
+        config.auth = Some(Auth {
+            htpasswd: Htpasswd {
+                realm: "the lab".to_owned(),
+                path: path("htpasswd"),
+                anonymous: Anonymous::None,
+            },
+        });
+        Place {
+            registry: Registry::start(config),
+            secured: Some(folder),
+        }
+    }
+
+    /// `127.0.0.1:PORT`
+    pub fn host(&self) -> String {
+        self.registry.host()
+    }
+
+    /// Whether it wants TLS and a password.
+    pub fn is_secured(&self) -> bool {
+        self.secured.is_some()
+    }
+
+    /// Whether it has the referrers API.
+    pub fn serves_referrers(&self) -> bool {
+        self.registry.config().serves_referrers()
+    }
+
+    /// The file with its certificate.
+    pub fn certificate(&self) -> Option<PathBuf> {
+        self.secured
+            .as_ref()
+            .map(|folder| folder.path().join("certificate.pem"))
+    }
+
+    /// `insecure` for a registry without TLS, else nothing: for the options of a client.
+    pub fn if_plain<'a>(&self, insecure: &'a str) -> &'a str {
+        if self.is_secured() { "" } else { insecure }
+    }
+
+    /// The tags of a repository, asked over the wire, in the registry's order; none for a repository that is not there.
+    pub fn tags(&self, name: &str) -> Vec<String> {
+        let response = self.registry.get(&format!("/v2/{name}/tags/list"));
+        if response.status == 404 {
+            return Vec::new();
+        }
+        strings(&response.expect(200).json()["tags"])
+    }
+
+    /// The digests that the referrers API lists, asked over the wire and sorted; `None` if there is no such API.
+    pub fn referrers(&self, name: &str, subject: &str) -> Option<Vec<String>> {
+        let response = self.registry.get(&format!("/v2/{name}/referrers/{subject}"));
+        if response.status == 404 {
+            return None;
+        }
+        Some(digests(&response.expect(200).json()))
+    }
+
+    /// The digests in the index under the subject's digest tag, sorted; `None` if there is no such tag.
+    pub fn digest_tag(&self, name: &str, subject: &str) -> Option<Vec<String>> {
+        let path = format!("/v2/{name}/manifests/{}", digest_tag(subject));
+        let accept = [("Accept", "application/vnd.oci.image.index.v1+json")];
+        let response = self.registry.request("GET", &path, &accept, b"");
+        if response.status == 404 {
+            return None;
+        }
+        Some(digests(&response.expect(200).json()))
+    }
+}
+
+/// The digest tag of a subject.
+pub fn digest_tag(subject: &str) -> String {
+    subject.replace(':', "-")
+}
+
+/// The digests of the entries of an index, sorted.
+pub fn digests(index: &serde_json::Value) -> Vec<String> {
+    let entries = index["manifests"]
+        .as_array()
+        .unwrap_or_else(|| panic!("no list: {index}"));
+    let mut digests: Vec<_> = entries.iter().map(|entry| text(&entry["digest"])).collect();
+    digests.sort();
+    digests
+}
+
+/// The string that a JSON value is.
+#[track_caller]
+pub fn text(value: &serde_json::Value) -> String {
+    value
+        .as_str()
+        .unwrap_or_else(|| panic!("not a string: {value}"))
+        .to_owned()
+}
+
+fn strings(values: &serde_json::Value) -> Vec<String> {
+    values.as_array().into_iter().flatten().map(text).collect()
+}
+
+/// A folder with a self-signed certificate for 127.0.0.1, its key, and the file of names and passwords.
+pub fn secrets() -> TempDir {
+    let folder = TempDir::with_prefix("secrets-").expect("a temporary folder");
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned(), "localhost".to_owned()])
+        .expect("a certificate");
+    for (name, content) in [
+        ("certificate.pem", made.cert.pem()),
+        ("key.pem", made.signing_key.serialize_pem()),
+        ("htpasswd", HTPASSWD.to_owned()),
+    ] {
+        fs::write(folder.path().join(name), content).expect("a file");
+    }
+    folder
+}
