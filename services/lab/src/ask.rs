@@ -1,7 +1,8 @@
 //! Asking a registry, and seeing its answer as it is.
 
+use client::{Client, Options, Settings, Timeouts};
 use futures_util::future::LocalBoxFuture;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// An answer, whatever its status.
 #[derive(Clone, Debug)]
@@ -10,8 +11,12 @@ pub struct Answer {
     pub url: String,
     /// The HTTP status.
     pub status: u16,
-    /// In the order received.
-    pub headers: Vec<(String, String)>,
+    /// `Content-Type` without parameters.
+    pub media_type: Option<String>,
+    /// `Docker-Content-Digest`.
+    pub digest: Option<String>,
+    /// `Content-Length`.
+    pub size: Option<u64>,
     /// The body.
     pub body: Vec<u8>,
     /// How long it took.
@@ -46,16 +51,49 @@ pub trait Ask {
     ) -> LocalBoxFuture<'a, Result<Answer, AskError>>;
 }
 
-/// Asks by plain HTTP, one connection a request, at the addresses of a client configuration.
+/// Asks by the client library, which knows where registries are, speaks TLS and has credentials.
 pub struct ClientAsk {
-    settings: client::Settings,
+    client: Client,
 }
 
+/// How long no answer is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 impl ClientAsk {
+    /// One that goes where the client configuration leads. It asks once: whether a registry answers now is the question.
+    ///
     /// # Errors
-    /// None yet.
-    pub fn new(settings: client::Settings) -> client::Result<ClientAsk> {
-        Ok(ClientAsk { settings })
+    /// Where the client cannot be made.
+    pub fn new(settings: Settings) -> client::Result<ClientAsk> {
+        let timeouts = Timeouts {
+            connect: PATIENCE,
+            first_byte: PATIENCE,
+            idle: PATIENCE,
+            document: PATIENCE,
+        };
+        let options = Options {
+            settings,
+            attempts: 1,
+            timeouts,
+            ..Options::default()
+        };
+        Ok(ClientAsk {
+            client: Client::new(options)?,
+        })
+    }
+
+    async fn look(&self, registry: &str, method: &str, path: &str) -> client::Result<Answer> {
+        let begun = Instant::now();
+        let seen = self.client.registry(registry)?.look(method, path).await?;
+        Ok(Answer {
+            url: seen.url,
+            status: seen.status,
+            media_type: seen.media_type,
+            digest: seen.digest,
+            size: seen.size,
+            body: seen.body.to_vec(),
+            time: begun.elapsed(),
+        })
     }
 }
 
@@ -66,14 +104,8 @@ impl Ask for ClientAsk {
         method: &'a str,
         path: &'a str,
     ) -> LocalBoxFuture<'a, Result<Answer, AskError>> {
-        let host = self
-            .settings
-            .registries
-            .get(registry)
-            .and_then(|set| set.hostname.clone())
-            .unwrap_or_else(|| registry.to_owned());
         Box::pin(async move {
-            plain(&host, method, path).await.map_err(|error| AskError {
+            self.look(registry, method, path).await.map_err(|error| AskError {
                 registry: registry.to_owned(),
                 method: method.to_owned(),
                 path: path.to_owned(),
@@ -81,34 +113,4 @@ impl Ask for ClientAsk {
             })
         })
     }
-}
-
-async fn plain(host: &str, method: &str, path: &str) -> std::io::Result<Answer> {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let begun = std::time::Instant::now();
-    let mut stream = tokio::net::TcpStream::connect(host).await?;
-    let request = format!("{method} {path} HTTP/1.0\r\nHost: {host}\r\nAccept: */*\r\n\r\n");
-    stream.write_all(request.as_bytes()).await?;
-    let mut bytes = Vec::new();
-    stream.read_to_end(&mut bytes).await?;
-    let bad = || std::io::Error::other("no HTTP answer");
-    let end = bytes.windows(4).position(|w| w == b"\r\n\r\n").ok_or_else(bad)?;
-    let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
-    let mut lines = head.lines();
-    let status = lines
-        .next()
-        .and_then(|l| l.split(' ').nth(1))
-        .and_then(|s| s.parse().ok())
-        .ok_or_else(bad)?;
-    let headers = lines
-        .filter_map(|l| l.split_once(':'))
-        .map(|(k, v)| (k.trim().to_owned(), v.trim().to_owned()))
-        .collect();
-    Ok(Answer {
-        url: format!("http://{host}{path}"),
-        status,
-        headers,
-        body: bytes[end + 4..].to_vec(),
-        time: begun.elapsed(),
-    })
 }

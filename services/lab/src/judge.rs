@@ -5,7 +5,7 @@
 
 use crate::ask::{Ask, AskError};
 use crate::compare::{self, Comparison, Seen};
-use crate::evidence::{Body, Evidence, EvidenceError, Exchange, essence};
+use crate::evidence::{Body, Evidence, EvidenceError, Exchange};
 use crate::verdict::{Finding, Verdict};
 use oci::{Digest, ImageReference};
 use scenario::expect::{ExchangeExpectation, Expectation, PrintedExpectation, ReadExpectation, Times};
@@ -338,10 +338,10 @@ impl Bench<'_> {
             path: path.split('?').next().map(str::to_owned),
             sent: Body::default(),
             status: answer.status,
-            digest: header(&answer.headers, "docker-content-digest").map(str::to_owned),
+            digest: answer.digest,
             received: Body {
-                media_type: essence(header(&answer.headers, "content-type")),
-                size: header(&answer.headers, "content-length").and_then(|size| size.parse().ok()),
+                media_type: answer.media_type,
+                size: answer.size,
                 text,
             },
             time_ms: answer.time.as_secs_f64() * 1000.0,
@@ -349,13 +349,6 @@ impl Bench<'_> {
         self.reads.push(exchange.clone());
         Ok(exchange)
     }
-}
-
-fn header<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
-    headers
-        .iter()
-        .find(|(key, _)| key.eq_ignore_ascii_case(name))
-        .map(|(_, value)| value.as_str())
 }
 
 /// The header's digest, and that of the body where there is one.

@@ -32,15 +32,16 @@ pub fn main_from(arguments: Vec<OsString>) -> ExitCode {
 }
 
 fn lab(arguments: Vec<OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(&arguments) {
-        Ok(cli) => cli,
+    let parsed = match Cli::try_parse_from(&arguments) {
+        Ok(parsed) => parsed,
         Err(error) => {
             _ = error.print();
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    match cli.command {
-        None => actix_rt::System::new().block_on(run::run(&cli.run)),
+    cli::logging::start(None);
+    match parsed.command {
+        None => actix_rt::System::new().block_on(run::run(&parsed.run)),
         Some(Command::Run(command)) => actix_rt::System::new().block_on(run::run(&command)),
         Some(Command::Fixture { folder }) => told(fixture::write(&folder).map(|digest| {
             println!("{digest} oci:{}:{}", folder.display(), fixture::TAG);

@@ -60,7 +60,13 @@ pub async fn run(command: &RunCommand) -> ExitCode {
             source,
         }),
         Ok(mut signals) => tokio::select! {
-            ended = run_to_the_end(command) => ended,
+            ended = run_to_the_end(command) => {
+                if let Ok(played) = &ended && command.keep {
+                    played.tell_what_is_kept();
+                    signals.next().await;
+                }
+                ended
+            }
             () = signals.next() => {
                 eprintln!("lab: interrupted");
                 return ExitCode::from(INTERRUPTED);
@@ -68,7 +74,7 @@ pub async fn run(command: &RunCommand) -> ExitCode {
         },
     };
     match ended {
-        Ok(holds) => ExitCode::from(if holds { HOLDS } else { FAILS }),
+        Ok(played) => ExitCode::from(if played.report.holds() { HOLDS } else { FAILS }),
         Err(error) => {
             eprintln!("lab: {error}");
             ExitCode::from(match error {
@@ -81,7 +87,14 @@ pub async fn run(command: &RunCommand) -> ExitCode {
     }
 }
 
-async fn run_to_the_end(command: &RunCommand) -> Result<bool, RunError> {
+/// A run that is over; its registries and files are there until this is dropped.
+struct Played {
+    report: RunReport,
+    grounds: Grounds,
+    folder: tempfile::TempDir,
+}
+
+async fn run_to_the_end(command: &RunCommand) -> Result<Played, RunError> {
     let begun = Instant::now();
     let started_ms = now_ms();
     let loaded = scenarios::load(command.scenarios.as_deref(), &command.numbers)?;
@@ -90,13 +103,13 @@ async fn run_to_the_end(command: &RunCommand) -> Result<bool, RunError> {
         .tempdir()
         .map_err(io_error("make a folder"))?;
     let source = source(command, folder.path())?;
-    let mut grounds = Grounds::prepare(command, &loaded, folder.path()).await?;
+    let grounds = Grounds::prepare(command, &loaded, folder.path()).await?;
     let scenarios = play_all(command, &loaded, folder.path(), &source, &grounds).await?;
     let report = RunReport {
         started_ms,
         duration_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
         source,
-        registries: std::mem::take(&mut grounds.registries),
+        registries: grounds.registries.clone(),
         scenarios,
     };
     let style = terminal::Style::of_stdout();
@@ -105,16 +118,17 @@ async fn run_to_the_end(command: &RunCommand) -> Result<bool, RunError> {
     }
     print(&terminal::summary(&report, style))?;
     write_reports(command, &report)?;
-    if command.keep {
-        keep(&grounds, &report, folder.path()).await?;
-    }
-    Ok(report.holds())
+    Ok(Played {
+        report,
+        grounds,
+        folder,
+    })
 }
 
 /// Where the scenarios are played: the registries, and how the tools find them.
 struct Grounds {
-    /// Empty where registries that already run are used.
-    servers: Vec<Server>,
+    /// Kept so that they run; empty where registries that already run are used.
+    _servers: Vec<Server>,
     registries: Vec<RegistryReport>,
     config: PathBuf,
     settings: Settings,
@@ -155,7 +169,7 @@ impl Grounds {
         let config = folder.join("client.json");
         settings.save_to(&config)?;
         Ok(Grounds {
-            servers,
+            _servers: servers,
             registries,
             config,
             settings,
@@ -245,23 +259,27 @@ fn write_reports(command: &RunCommand, report: &RunReport) -> Result<(), RunErro
     Ok(())
 }
 
-/// Keeps the registries up until a signal comes.
-async fn keep(grounds: &Grounds, report: &RunReport, folder: &Path) -> Result<(), RunError> {
-    let mut text = String::from("\nThe registries stay up until Ctrl-C:\n");
-    for registry in &report.registries {
+impl Played {
+    /// Tells how to look around.
+    fn tell_what_is_kept(&self) {
+        let mut text = String::from("\nThe registries stay up until Ctrl-C:\n");
+        for registry in &self.report.registries {
+            text += &format!(
+                "  {:<9} http://{}  ({} in references)\n",
+                registry.generation, registry.address, registry.name
+            );
+        }
         text += &format!(
-            "  {:<9} http://{}  ({} in references)\n",
-            registry.generation, registry.address, registry.name
+            "The tools find them with REFERRERS_LAB_CONFIG={}\n",
+            self.grounds.config.display()
         );
+        text += &format!(
+            "Storage, results and recordings are in {}\n",
+            self.folder.path().display()
+        );
+        // Who does not read this any more can end the registries all the same.
+        _ = print(&text);
     }
-    text += &format!(
-        "The tools find them with REFERRERS_LAB_CONFIG={}\n",
-        grounds.config.display()
-    );
-    text += &format!("Storage, results and recordings are in {}\n", folder.display());
-    print(&text)?;
-    debug_assert!(grounds.servers.len() <= 2, "one a generation");
-    std::future::pending().await
 }
 
 /// Prints; a reader that has gone away (`lab run | head`) is an error like any other.

@@ -18,7 +18,10 @@ fn written() -> (tempfile::TempDir, Digest) {
 
 fn blob(folder: &Path, descriptor: &Value) -> Vec<u8> {
     let digest = Digest::parse(descriptor["digest"].as_str().expect("a digest")).expect("a digest");
-    let path = folder.join("blobs").join(digest.algorithm().name()).join(digest.hex());
+    let path = folder
+        .join("blobs")
+        .join(digest.algorithm().name())
+        .join(digest.hex());
     let content = std::fs::read(&path).expect("a blob");
     assert!(digest.matches(&content), "{digest} holds other bytes");
     assert_eq!(descriptor["size"], content.len(), "{digest}");
@@ -40,7 +43,10 @@ fn writing_it_again_changes_nothing() {
     let (folder, first) = written();
     let index = std::fs::read(folder.path().join("index.json")).expect("an index");
     assert_eq!(fixture::write(folder.path()).expect("again"), first);
-    assert_eq!(std::fs::read(folder.path().join("index.json")).expect("an index"), index);
+    assert_eq!(
+        std::fs::read(folder.path().join("index.json")).expect("an index"),
+        index
+    );
 }
 
 #[test]
@@ -49,7 +55,10 @@ fn every_blob_is_there_and_every_diff_id_is_true() {
     let folder = folder.path();
     let layout = json(&std::fs::read(folder.join("index.json")).expect("an index"));
     assert_eq!(layout["manifests"][0]["digest"], digest.to_string());
-    assert_eq!(layout["manifests"][0]["annotations"]["org.opencontainers.image.ref.name"], fixture::TAG);
+    assert_eq!(
+        layout["manifests"][0]["annotations"]["org.opencontainers.image.ref.name"],
+        fixture::TAG
+    );
     let index = json(&blob(folder, &layout["manifests"][0]));
     let platforms: Vec<&str> = index["manifests"]
         .as_array()
@@ -67,7 +76,9 @@ fn every_blob_is_there_and_every_diff_id_is_true() {
         assert_eq!(config["history"].as_array().map(Vec::len), Some(layers.len()));
         for (layer, diff_id) in layers.iter().zip(diff_ids) {
             let mut tar = Vec::new();
-            flate2::read::GzDecoder::new(blob(folder, layer).as_slice()).read_to_end(&mut tar).expect("gzip");
+            flate2::read::GzDecoder::new(blob(folder, layer).as_slice())
+                .read_to_end(&mut tar)
+                .expect("gzip");
             assert_eq!(diff_id, &Digest::sha256(&tar).to_string());
             assert!(tar::Archive::new(tar.as_slice()).entries().expect("tar").count() > 0);
         }
@@ -77,6 +88,8 @@ fn every_blob_is_there_and_every_diff_id_is_true() {
 #[test]
 fn a_folder_that_cannot_be_written_is_told() {
     let file = tempfile::NamedTempFile::new().expect("a file");
-    let error = fixture::write(file.path()).expect_err("it is no folder").to_string();
+    let error = fixture::write(file.path())
+        .expect_err("it is no folder")
+        .to_string();
     assert!(error.contains(&*file.path().to_string_lossy()), "{error}");
 }

@@ -65,7 +65,14 @@ struct Left {
     file: Digest,
 }
 
-fn entry(method: &str, path: &str, status: u16, sent: Option<&str>, received: &str, digest: Option<Digest>) -> Value {
+fn entry(
+    method: &str,
+    path: &str,
+    status: u16,
+    sent: Option<&str>,
+    received: &str,
+    digest: Option<Digest>,
+) -> Value {
     let mut headers = vec![json!({"name": "content-type", "value": "application/json; charset=utf-8"})];
     headers.extend(digest.map(|digest| json!({"name": "Docker-Content-Digest", "value": digest})));
     json!({
@@ -89,11 +96,23 @@ impl Left {
         let artifact = format!("manifests/{}", Digest::sha256(ARTIFACT.as_bytes()));
         let refusal = r#"{"errors":[{"code":"MANIFEST_INVALID"}]}"#;
         let attach = entry("PUT", &artifact, 400, Some(ARTIFACT), refusal, None);
-        left.outcome(Actor::Producer, 10, &[("copy", 0, "", ""), ("attach", 5, "", "refused")]);
-        left.outcome(Actor::Consumer, 20, &[("list", 0, "{\"manifests\":[1]}", "a warning")]);
+        left.outcome(
+            Actor::Producer,
+            10,
+            &[("copy", 0, "", ""), ("attach", 5, "", "refused")],
+        );
+        left.outcome(
+            Actor::Consumer,
+            20,
+            &[("list", 0, "{\"manifests\":[1]}", "a warning")],
+        );
         left.har(Actor::Producer, "copy", &[put]);
         left.har(Actor::Producer, "attach", &[attach]);
-        left.har(Actor::Consumer, "list", &[entry("HEAD", "manifests/latest", 200, None, "", Some(subject()))]);
+        left.har(
+            Actor::Consumer,
+            "list",
+            &[entry("HEAD", "manifests/latest", 200, None, "", Some(subject()))],
+        );
         left
     }
 
@@ -136,7 +155,12 @@ struct Registry {
 }
 
 impl Ask for Registry {
-    fn ask<'a>(&'a self, registry: &'a str, method: &'a str, path: &'a str) -> LocalBoxFuture<'a, Result<Answer, AskError>> {
+    fn ask<'a>(
+        &'a self,
+        registry: &'a str,
+        method: &'a str,
+        path: &'a str,
+    ) -> LocalBoxFuture<'a, Result<Answer, AskError>> {
         let (status, body) = match path {
             "/v2/app/manifests/latest" => (200, ""),
             "/v2/app/tags/list" => (200, self.tags),
@@ -145,10 +169,9 @@ impl Ask for Registry {
         let answer = Answer {
             url: format!("http://{registry}{path}"),
             status,
-            headers: vec![
-                ("docker-content-digest".to_owned(), subject().to_string()),
-                ("content-type".to_owned(), "application/json".to_owned()),
-            ],
+            media_type: Some("application/json".to_owned()),
+            digest: Some(subject().to_string()),
+            size: None,
             body: body.as_bytes().to_vec(),
             time: Duration::ZERO,
         };
@@ -175,7 +198,9 @@ fn judged(text: &str, left: &Left, registry: &Registry) -> Result<Verdict, Judge
         results: left.folder.path(),
         registry,
     };
-    actix_rt::System::new().block_on(judge(&case)).map(|(verdict, _)| verdict)
+    actix_rt::System::new()
+        .block_on(judge(&case))
+        .map(|(verdict, _)| verdict)
 }
 
 fn left(text: &str) -> Left {
@@ -206,10 +231,30 @@ fn broken(from: &str, to: &str) -> lab::verdict::Finding {
 fn every_kind_of_expectation_can_fail() {
     for (from, to, expected, seen) in [
         ("exits: 5", "exits: 0", "exit code 0", "exit code 5: refused"),
-        ("is: \"{", "is: \"x{", r#""x{\"manifests\":[1]}""#, r#""{\"manifests\":[1]}""#),
-        ("contains: [manifests]", "contains: [referrers]", "contains \"referrers\"", r#""{\"manifests\":[1]}""#),
-        ("lacks: [error]", "lacks: [manifests]", "lacks \"manifests\"", r#""{\"manifests\":[1]}""#),
-        ("contains: [warning]", "contains: [error]", "contains \"error\"", "\"a warning\""),
+        (
+            "is: \"{",
+            "is: \"x{",
+            r#""x{\"manifests\":[1]}""#,
+            r#""{\"manifests\":[1]}""#,
+        ),
+        (
+            "contains: [manifests]",
+            "contains: [referrers]",
+            "contains \"referrers\"",
+            r#""{\"manifests\":[1]}""#,
+        ),
+        (
+            "lacks: [error]",
+            "lacks: [manifests]",
+            "lacks \"manifests\"",
+            r#""{\"manifests\":[1]}""#,
+        ),
+        (
+            "contains: [warning]",
+            "contains: [error]",
+            "contains \"error\"",
+            "\"a warning\"",
+        ),
         ("/manifests: 1", "/manifests: 2", "2", "1"),
         ("/manifests: 1", "/nothing: 1", "1", "(absent)"),
         ("/manifests: 1", "/manifests/0: 1", "1", "no array: 1"),
@@ -220,16 +265,50 @@ fn every_kind_of_expectation_can_fail() {
         ("times: never", "times: once", "once", "never"),
         ("times: some", "times: never", "never", "once (201)"),
         ("answered: 400", "answered: 201", "201", "400"),
-        ("media-type: application/x,", "media-type: application/y,", "application/y", "application/x"),
+        (
+            "media-type: application/x,",
+            "media-type: application/y,",
+            "application/y",
+            "application/x",
+        ),
         ("/refers/size: 1", "/refers/size: 2", "2", "1"),
-        ("contains: [MANIFEST_INVALID]", "contains: [DENIED]", "contains \"DENIED\"", r#""{\"errors\":[{\"code\":\"MANIFEST_INVALID\"}]}""#),
-        ("manifests/latest, answered: 200", "manifests/latest, answered: 404", "404", "200"),
-        ("media-type: application/json", "media-type: text/html", "text/html", "application/json"),
-        ("/tags: [latest]", "/tags: [latest, other]", r#"["latest","other"]"#, r#"["latest"]"#),
-        ("manifests/${digest-tag}\", answered: 404", "manifests/${digest-tag}\", answered: 200", "200", "404"),
+        (
+            "contains: [MANIFEST_INVALID]",
+            "contains: [DENIED]",
+            "contains \"DENIED\"",
+            r#""{\"errors\":[{\"code\":\"MANIFEST_INVALID\"}]}""#,
+        ),
+        (
+            "manifests/latest, answered: 200",
+            "manifests/latest, answered: 404",
+            "404",
+            "200",
+        ),
+        (
+            "media-type: application/json",
+            "media-type: text/html",
+            "text/html",
+            "application/json",
+        ),
+        (
+            "/tags: [latest]",
+            "/tags: [latest, other]",
+            r#"["latest","other"]"#,
+            r#"["latest"]"#,
+        ),
+        (
+            "manifests/${digest-tag}\", answered: 404",
+            "manifests/${digest-tag}\", answered: 200",
+            "200",
+            "404",
+        ),
     ] {
         let finding = broken(from, to);
-        assert_eq!((finding.expected.as_str(), finding.seen.as_str()), (expected, seen), "{to}");
+        assert_eq!(
+            (finding.expected.as_str(), finding.seen.as_str()),
+            (expected, seen),
+            "{to}"
+        );
     }
 }
 
@@ -237,21 +316,39 @@ fn every_kind_of_expectation_can_fail() {
 fn a_wrong_digest_fails_wherever_it_is_compared() {
     let other = Digest::sha256(b"other").to_string();
     for (from, to) in [
-        ("answered: 200, digest: \"${subject}\"", format!("answered: 200, digest: \"{other}\"")),
-        ("sent: { digest: \"${subject}\" }", format!("sent: {{ digest: \"{other}\" }}")),
+        (
+            "answered: 200, digest: \"${subject}\"",
+            format!("answered: 200, digest: \"{other}\""),
+        ),
+        (
+            "sent: { digest: \"${subject}\" }",
+            format!("sent: {{ digest: \"{other}\" }}"),
+        ),
     ] {
         let finding = broken(from, &to);
-        assert_eq!((finding.expected, finding.seen), (other.clone(), subject().to_string()), "{to}");
+        assert_eq!(
+            (finding.expected, finding.seen),
+            (other.clone(), subject().to_string()),
+            "{to}"
+        );
     }
 }
 
 #[test]
 fn both_paths_of_the_referrers_api_are_read() {
-    let text = SCENARIO.replace("GET referrers-api, answered: 404", "GET referrers-api, answered: 200");
+    let text = SCENARIO.replace(
+        "GET referrers-api, answered: 404",
+        "GET referrers-api, answered: 200",
+    );
     let verdict = judged(&text, &left(&text), &SOUND).expect("a verdict");
-    let urls: Vec<String> = verdict.failures().filter_map(|f| f.exchange.as_ref().map(|e| e.url.clone())).collect();
+    let urls: Vec<String> = verdict
+        .failures()
+        .filter_map(|f| f.exchange.as_ref().map(|e| e.url.clone()))
+        .collect();
     assert_eq!(urls.len(), 2, "{urls:?}");
-    assert!(urls[0].contains("_oci/artifacts/referrers?digest=sha256") && urls[1].contains("/referrers/sha256:"));
+    assert!(
+        urls[0].contains("_oci/artifacts/referrers?digest=sha256") && urls[1].contains("/referrers/sha256:")
+    );
 }
 
 #[test]
@@ -259,7 +356,11 @@ fn a_failure_names_the_exchange_that_it_was_read_from() {
     let finding = broken("answered: 400", "answered: 201");
     let exchange = finding.exchange.expect("an exchange");
     assert_eq!((exchange.step.as_str(), exchange.place), ("attach", 1));
-    assert!(exchange.summary().starts_with("PUT http://127.0.0.1:4000/v2/app/manifests/sha256:"));
+    assert!(
+        exchange
+            .summary()
+            .starts_with("PUT http://127.0.0.1:4000/v2/app/manifests/sha256:")
+    );
 }
 
 #[test]
@@ -276,16 +377,39 @@ fn an_exchange_with_another_registry_or_repository_does_not_count() {
 #[test]
 fn a_forbidden_request_that_was_sent_fails() {
     let left = left(SCENARIO);
-    left.har(Actor::Consumer, "list", &[entry("GET", "_oci/artifacts/referrers?digest=x", 404, None, "", None)]);
+    left.har(
+        Actor::Consumer,
+        "list",
+        &[entry(
+            "GET",
+            "_oci/artifacts/referrers?digest=x",
+            404,
+            None,
+            "",
+            None,
+        )],
+    );
     let verdict = judged(SCENARIO, &left, &SOUND).expect("a verdict");
     let failure = verdict.failures().next().expect("a failure");
-    assert_eq!((failure.expected.as_str(), failure.seen.as_str()), ("never", "once (404)"));
+    assert_eq!(
+        (failure.expected.as_str(), failure.seen.as_str()),
+        ("never", "once (404)")
+    );
 }
 
 #[test]
 fn one_of_several_answers_that_differs_fails() {
     let left = left(SCENARIO);
-    let put = |status| entry("PUT", "manifests/latest", status, Some(IMAGE), "", Some(subject()));
+    let put = |status| {
+        entry(
+            "PUT",
+            "manifests/latest",
+            status,
+            Some(IMAGE),
+            "",
+            Some(subject()),
+        )
+    };
     left.har(Actor::Producer, "copy", &[put(500), put(201)]);
     let verdict = judged(SCENARIO, &left, &SOUND).expect("a verdict");
     let failure = verdict.failures().next().expect("a failure");
@@ -298,7 +422,10 @@ fn a_digest_that_no_step_told_fails_and_all_that_needs_it() {
     left.har(Actor::Producer, "copy", &[]);
     let verdict = judged(SCENARIO, &left, &SOUND).expect("a verdict");
     let seen: Vec<&str> = verdict.failures().map(|failure| failure.seen.as_str()).collect();
-    assert!(seen.contains(&"none") && seen.contains(&"no step told one"), "{seen:?}");
+    assert!(
+        seen.contains(&"none") && seen.contains(&"no step told one"),
+        "{seen:?}"
+    );
 }
 
 #[test]
@@ -306,7 +433,11 @@ fn a_step_that_was_never_played_fails() {
     let left = left(SCENARIO);
     left.outcome(Actor::Consumer, 20, &[]);
     let verdict = judged(SCENARIO, &left, &SOUND).expect("a verdict");
-    assert!(verdict.failures().any(|failure| failure.seen == "it was never played"));
+    assert!(
+        verdict
+            .failures()
+            .any(|failure| failure.seen == "it was never played")
+    );
 }
 
 #[test]
@@ -337,8 +468,13 @@ fn what_is_missing_or_foreign_is_an_error_and_no_verdict() {
 #[test]
 fn an_unreachable_registry_is_an_error_and_no_verdict() {
     let down = Registry { up: false, ..SOUND };
-    let error = judged(SCENARIO, &left(SCENARIO), &down).expect_err("no answer").to_string();
-    assert!(error.contains("connection refused") && error.contains("localhost:5001"), "{error}");
+    let error = judged(SCENARIO, &left(SCENARIO), &down)
+        .expect_err("no answer")
+        .to_string();
+    assert!(
+        error.contains("connection refused") && error.contains("localhost:5001"),
+        "{error}"
+    );
 }
 
 #[test]
