@@ -1,6 +1,14 @@
 //! The client: what all requests of a process share.
 
-use crate::{Location, Registry, Repository, Result, Settings, Store, progress::Progress};
+use crate::{
+    Layout, Location, Registry, Repository, Result, Settings, Store,
+    auth::Auth,
+    har::Recorder,
+    progress::Progress,
+    referrers::Memory,
+    session::Session,
+    transport::{Setup, Transport},
+};
 use oci::ImageReference;
 use std::{path::PathBuf, rc::Rc, time::Duration};
 
@@ -47,6 +55,8 @@ pub struct Options {
     pub timeouts: Timeouts,
     /// How often a request that may be repeated is tried, the first time included.
     pub attempts: u32,
+    /// The pause before the second try; each next one is twice as long, with jitter.
+    pub backoff: Duration,
     /// Watches the transfers.
     pub progress: Rc<dyn Progress>,
 }
@@ -63,6 +73,7 @@ impl Default for Options {
             docker_config: None,
             timeouts: Timeouts::default(),
             attempts: 5,
+            backoff: Duration::from_millis(200),
             progress: Rc::new(crate::progress::Quiet),
         }
     }
@@ -74,8 +85,13 @@ pub struct Client {
     inner: Rc<Inner>,
 }
 
-struct Inner {
-    options: Options,
+/// What the clones of a client share.
+pub(crate) struct Inner {
+    pub options: Options,
+    pub transport: Transport,
+    pub auth: Auth,
+    pub memory: Memory,
+    recorder: Option<Recorder>,
 }
 
 impl Client {
@@ -84,18 +100,41 @@ impl Client {
     /// # Errors
     /// `CaCertificate` if a file of `ca_certs` cannot be used.
     pub fn new(options: Options) -> Result<Client> {
+        let recorder = options.har.clone().map(Recorder::new);
+        let transport = Transport::new(Setup {
+            insecure: options.insecure,
+            ca_certs: options.ca_certs.clone(),
+            timeouts: options.timeouts,
+            attempts: options.attempts,
+            backoff: options.backoff,
+            recorder: recorder.clone(),
+        })?;
         Ok(Client {
-            inner: Rc::new(Inner { options }),
+            inner: Rc::new(Inner {
+                auth: Auth::new(options.docker_config.clone()),
+                options,
+                transport,
+                memory: Memory::default(),
+                recorder,
+            }),
         })
     }
 
     /// A registry by its name as written, such as `localhost:5001` or `docker.io`.
     ///
     /// # Errors
-    /// `Settings` if its `hostname` cannot be one.
+    /// `Usage` if it cannot be one.
     pub fn registry(&self, name: &str) -> Result<Registry> {
-        let _ = (&self.inner.options, name);
-        todo!()
+        let options = &self.inner.options;
+        let endpoint = options
+            .settings
+            .endpoint(name, options.plain_http, options.insecure)?;
+        let session = Session {
+            inner: Rc::clone(&self.inner),
+            name: name.into(),
+            endpoint,
+        };
+        Ok(Registry::new(self.clone(), session))
     }
 
     /// The repository of a reference; its tag and digest are not looked at.
@@ -103,8 +142,9 @@ impl Client {
     /// # Errors
     /// As [`Client::registry`].
     pub fn repository(&self, reference: &ImageReference) -> Result<Repository> {
-        let _ = reference;
-        todo!()
+        Ok(self
+            .registry(&reference.registry)?
+            .repository(&reference.repository))
     }
 
     /// What a location names, for reading. An archive is opened here.
@@ -112,8 +152,11 @@ impl Client {
     /// # Errors
     /// As [`Client::registry`] and [`crate::Layout::open`].
     pub async fn open(&self, location: &Location) -> Result<Store> {
-        let _ = location;
-        todo!()
+        Ok(match location {
+            Location::Registry(reference) => Store::Repository(self.repository(reference)?),
+            Location::Layout(reference) => Store::Layout(Layout::open(&reference.path)?),
+            Location::Archive(reference) => Store::Layout(Layout::open_archive(&reference.path).await?),
+        })
     }
 
     /// Writes the recording, if one was asked for. Dropping the last clone does so too, but can only log a failure.
@@ -121,6 +164,35 @@ impl Client {
     /// # Errors
     /// `Io` if the file cannot be written.
     pub fn finish(&self) -> Result<()> {
+        self.inner.write_recording()
+    }
+
+    /// Watches the transfers.
+    pub(crate) fn progress(&self) -> &dyn Progress {
+        &*self.inner.options.progress
+    }
+
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.inner
+    }
+}
+
+impl Inner {
+    fn write_recording(&self) -> Result<()> {
+        if let Some(recorder) = &self.recorder {
+            recorder.write()?;
+        }
         Ok(())
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // Written again after `finish`: there may have been exchanges since.
+        if self.recorder.is_some()
+            && let Err(error) = self.write_recording()
+        {
+            log::error!("{error}");
+        }
     }
 }

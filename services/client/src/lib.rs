@@ -42,7 +42,16 @@ pub mod repository;
 pub mod settings;
 pub mod store;
 
+mod auth;
+mod blobs;
 mod client;
+mod files;
+mod manifests;
+mod pages;
+mod raw;
+mod redact;
+mod session;
+mod transport;
 
 pub use client::{Client, Options, Timeouts};
 pub use copy::{Copied, CopyOptions, copy};
@@ -50,6 +59,7 @@ pub use error::{Answer, Asked, Error, Result};
 pub use exit::ExitCode;
 pub use layout::Layout;
 pub use location::Location;
+pub use raw::RawAnswer;
 pub use repository::{BlobSource, Condition, Manifest, PutManifest, Registry, Repository};
 pub use settings::{RegistrySettings, Settings, Tls};
 pub use store::Store;

@@ -36,7 +36,9 @@ impl Registry {
             "GET" => Method::GET,
             "HEAD" => Method::HEAD,
             other => {
-                return Err(Error::Usage(format!("{other:?} does not just look: expected GET or HEAD")));
+                return Err(Error::Usage(format!(
+                    "{other:?} does not just look: expected GET or HEAD"
+                )));
             }
         };
         let url = self.session().url(path);
@@ -53,7 +55,9 @@ impl Registry {
         if method == Method::HEAD {
             response.discard().await;
         } else {
-            answer.body = response.document(oci::MAX_MANIFEST_BYTES, "an answer that is looked at").await?;
+            answer.body = response
+                .document(oci::MAX_MANIFEST_BYTES, "an answer that is looked at")
+                .await?;
         }
         Ok(answer)
     }

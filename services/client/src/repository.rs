@@ -1,16 +1,21 @@
 //! A registry and a repository in it: the handles that requests start from.
 
-use crate::{Client, Result};
+use crate::{
+    Client, Result,
+    auth::Scopes,
+    session::{Ask, Session},
+    transport::Method,
+};
 use bytes::Bytes;
-use futures_util::future::LocalBoxFuture;
-use futures_util::stream::LocalBoxStream;
-use oci::{Descriptor, Digest, ManifestKind, ManifestRef, ManifestView, RepositoryName};
+use futures_util::{future::LocalBoxFuture, stream::LocalBoxStream};
+use oci::{Descriptor, Digest, ManifestKind, ManifestView, RepositoryName, Route};
+use std::fmt;
 
 /// A registry. Cloning is cheap.
 #[derive(Clone)]
 pub struct Registry {
     client: Client,
-    name: String,
+    session: Session,
 }
 
 /// A repository in a registry. Cloning is cheap.
@@ -112,8 +117,7 @@ pub struct FileSource(pub std::path::PathBuf);
 
 impl BlobSource for FileSource {
     fn open(&self, offset: u64) -> LocalBoxFuture<'_, Result<ByteStream>> {
-        let _ = offset;
-        todo!()
+        Box::pin(crate::files::stream(&self.0, offset))
     }
 }
 
@@ -121,9 +125,13 @@ impl BlobSource for FileSource {
 pub use crate::progress::BlobOutcome;
 
 impl Registry {
+    pub(crate) fn new(client: Client, session: Session) -> Registry {
+        Registry { client, session }
+    }
+
     /// The name as references write it.
     pub fn name(&self) -> &str {
-        &self.name
+        &self.session.name
     }
 
     /// The client.
@@ -139,20 +147,27 @@ impl Registry {
         }
     }
 
+    pub(crate) fn session(&self) -> &Session {
+        &self.session
+    }
+
     /// `GET /v2/`: whether this is a registry, and whether the credentials hold.
     ///
     /// # Errors
     /// Every failure.
     pub async fn ping(&self) -> Result<()> {
-        todo!()
-    }
-
-    /// Every repository, all pages.
-    ///
-    /// # Errors
-    /// Every failure; many registries refuse this.
-    pub async fn catalog(&self) -> Result<Vec<String>> {
-        todo!()
+        let url = self.session.url(&Route::Base.to_string());
+        let response = self
+            .session
+            .send(Ask::new(Method::GET, url, Scopes::new()))
+            .await?;
+        match response.status() {
+            200 => {
+                response.discard().await;
+                Ok(())
+            }
+            _ => Err(response.into_error("a registry").await),
+        }
     }
 }
 
@@ -172,129 +187,31 @@ impl Repository {
         self.registry.client()
     }
 
-    /// A manifest, verified against the digest that was asked for and against the registry's digest header.
-    ///
-    /// # Errors
-    /// `NotFound`, `DigestMismatch`, `TooLarge` above 4 MiB, `WrongContentType`, and every failure of the request.
-    pub async fn get_manifest(&self, target: &ManifestRef) -> Result<Manifest> {
-        let _ = target;
-        todo!()
+    pub(crate) fn session(&self) -> &Session {
+        self.registry.session()
     }
 
-    /// As [`Repository::get_manifest`], but `None` for a 404.
-    ///
-    /// # Errors
-    /// As there, but for `NotFound`.
-    pub async fn try_get_manifest(&self, target: &ManifestRef) -> Result<Option<Manifest>> {
-        let _ = target;
-        todo!()
+    /// A request to read in this repository.
+    pub(crate) fn reading(&self, method: Method, route: &Route) -> Ask {
+        let url = self.session().url(&route.to_string());
+        Ask::new(method, url, crate::auth::pull(&self.name))
     }
 
-    /// Media type, digest and size of a manifest, without its body; `None` if it is not there. A registry that does not
-    /// tell the digest is asked for the body.
-    ///
-    /// # Errors
-    /// Every failure but a 404.
-    pub async fn head_manifest(&self, target: &ManifestRef) -> Result<Option<Descriptor>> {
-        let _ = target;
-        todo!()
-    }
-
-    /// Puts a manifest.
-    ///
-    /// # Errors
-    /// `Refused` with the registry's code and message; `PreconditionFailed`; `DigestMismatch` if `target` is a digest
-    /// that the bytes do not have, or the registry answers another digest.
-    pub async fn put_manifest(
-        &self,
-        target: &ManifestRef,
-        manifest: &Manifest,
-        condition: &Condition,
-    ) -> Result<PutManifest> {
-        let _ = (target, manifest, condition);
-        todo!()
-    }
-
-    /// Deletes a manifest (by digest) or a tag.
-    ///
-    /// # Errors
-    /// `NotFound`; `Unsupported` where the registry does not delete.
-    pub async fn delete_manifest(&self, target: &ManifestRef) -> Result<()> {
-        let _ = target;
-        todo!()
-    }
-
-    /// The size of a blob, `None` if it is not there.
-    ///
-    /// # Errors
-    /// Every failure but a 404.
-    pub async fn head_blob(&self, digest: &Digest) -> Result<Option<u64>> {
-        let _ = digest;
-        todo!()
-    }
-
-    /// A blob as a stream of pieces; a broken transfer is resumed, and the last piece comes only if all bytes hash to the
-    /// descriptor's digest and have its size. Memory does not grow with the blob.
-    ///
-    /// # Errors
-    /// At once if it cannot be had; in the stream `DigestMismatch`, `WrongLength` and broken connections.
-    pub async fn get_blob(&self, blob: &Descriptor) -> Result<ByteStream> {
-        let _ = blob;
-        todo!()
-    }
-
-    /// A blob in memory, verified.
-    ///
-    /// # Errors
-    /// As [`Repository::get_blob`]; `TooLarge` if it is larger than `limit` bytes.
-    pub async fn get_blob_bytes(&self, blob: &Descriptor, limit: u64) -> Result<Bytes> {
-        let _ = (blob, limit);
-        todo!()
-    }
-
-    /// Brings a blob to the repository: skips it if it is there, else uploads it; an upload that breaks is resumed.
-    ///
-    /// # Errors
-    /// Every failure; `DigestMismatch` if the source's bytes are not the descriptor's.
-    pub async fn put_blob(&self, blob: &Descriptor, source: &dyn BlobSource) -> Result<BlobOutcome> {
-        let _ = (blob, source);
-        todo!()
-    }
-
-    /// As [`Repository::put_blob`] for a blob of another repository of the same registry: mounts it if the registry can.
-    ///
-    /// # Errors
-    /// As there.
-    pub async fn mount_blob(
-        &self,
-        blob: &Descriptor,
-        from: &RepositoryName,
-        source: &dyn BlobSource,
-    ) -> Result<BlobOutcome> {
-        let _ = (blob, from, source);
-        todo!()
-    }
-
-    /// Deletes a blob.
-    ///
-    /// # Errors
-    /// As [`Repository::delete_manifest`].
-    pub async fn delete_blob(&self, digest: &Digest) -> Result<()> {
-        let _ = digest;
-        todo!()
-    }
-
-    /// Every tag, all pages, in the registry's order.
-    ///
-    /// # Errors
-    /// `NotFound` if the repository is unknown; `EndlessPages`.
-    pub async fn tags(&self) -> Result<Vec<String>> {
-        todo!()
+    /// A request to write to this repository.
+    pub(crate) fn writing(&self, method: Method, route: &Route) -> Ask {
+        let url = self.session().url(&route.to_string());
+        Ask::new(method, url, crate::auth::push(&self.name))
     }
 }
 
-impl std::fmt::Display for Repository {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}", self.registry.name, self.name)
+impl fmt::Display for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl fmt::Display for Repository {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.registry.name(), self.name)
     }
 }

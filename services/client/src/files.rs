@@ -1,0 +1,75 @@
+//! Writing files so that a reader sees the old or the new content, never a part.
+
+use crate::{Error, Result, repository::ByteStream};
+use bytes::BytesMut;
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
+};
+use tokio::io::{AsyncReadExt, AsyncSeekExt};
+
+static COUNTER: AtomicU64 = AtomicU64::new(0);
+
+/// A name beside `path` that nobody else uses.
+pub(crate) fn aside(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    let count = COUNTER.fetch_add(1, Ordering::Relaxed);
+    name.push(format!(".{}-{count}.tmp", std::process::id()));
+    path.with_file_name(name)
+}
+
+/// Writes a file aside, syncs it and moves it to its name. Folders are made.
+///
+/// # Errors
+/// `Io`.
+pub(crate) fn write_atomically(path: &Path, content: &[u8]) -> Result<()> {
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        fs::create_dir_all(folder).map_err(Error::io("create the folder", folder))?;
+    }
+    let temporary = aside(path);
+    let written = write_synced(&temporary, content).and_then(|()| fs::rename(&temporary, path));
+    if written.is_err() {
+        // What is left is of no use; that it could not be removed adds nothing to the first failure.
+        let _ = fs::remove_file(&temporary);
+    }
+    written.map_err(Error::io("write", path))
+}
+
+fn write_synced(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut file = fs::File::create_new(path)?;
+    io::Write::write_all(&mut file, content)?;
+    file.sync_all()
+}
+
+/// How large the pieces of a file are when it is read, in bytes: large enough to cost few system calls.
+const READ_PIECE_BYTES: usize = 256 * 1024;
+
+/// Reads a file from an offset, in pieces.
+///
+/// # Errors
+/// `Io`, at once or in the stream.
+pub(crate) async fn stream(path: &Path, offset: u64) -> Result<ByteStream> {
+    let mut file = tokio::fs::File::open(path)
+        .await
+        .map_err(Error::io("open", path))?;
+    if offset > 0 {
+        file.seek(io::SeekFrom::Start(offset))
+            .await
+            .map_err(Error::io("read", path))?;
+    }
+    file.set_max_buf_size(READ_PIECE_BYTES);
+    let path = path.to_owned();
+    Ok(Box::pin(futures_util::stream::unfold(Some(file), move |file| {
+        let path = path.clone();
+        async move {
+            let mut file = file?;
+            let mut piece = BytesMut::with_capacity(READ_PIECE_BYTES);
+            match file.read_buf(&mut piece).await {
+                Ok(0) => None,
+                Ok(_) => Some((Ok(piece.freeze()), Some(file))),
+                Err(e) => Some((Err(Error::io("read", path)(e)), None)),
+            }
+        }
+    })))
+}
