@@ -46,7 +46,7 @@ impl Context {
             plain_http: globals.plain_http,
             insecure: globals.insecure,
             ca_certs: globals.ca_cert.iter().cloned().collect(),
-            har: globals.har.clone().or_else(har_from_environment),
+            har: self.har(),
             progress: progress::observer(globals.quiet, globals.verbose.is_some()),
             ..Options::default()
         })?;
@@ -67,12 +67,16 @@ impl Context {
         }
     }
 
-    /// Writes the recording, if there is one to write.
+    /// Writes the recording that was asked for; one without entries if the command sent nothing.
     fn finish(&self) -> Result<(), Failure> {
-        match self.client.get() {
-            Some(client) => Ok(client.finish()?),
-            None => Ok(()),
+        if self.client.get().is_none() && self.har().is_none() {
+            return Ok(());
         }
+        Ok(self.client()?.finish()?)
+    }
+
+    fn har(&self) -> Option<PathBuf> {
+        self.globals.har.clone().or_else(har_from_environment)
     }
 }
 
@@ -133,15 +137,15 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> T {
 async fn interrupted() {
     #[cfg(unix)]
     {
-        use actix_rt::signal::unix::{SignalKind, signal};
+        use tokio::signal::unix::{SignalKind, signal};
         if let Ok(mut terminate) = signal(SignalKind::terminate()) {
             tokio::select! {
                 _ = terminate.recv() => return,
-                Ok(()) = actix_rt::signal::ctrl_c() => return,
+                Ok(()) = tokio::signal::ctrl_c() => return,
             }
         }
     }
-    if actix_rt::signal::ctrl_c().await.is_err() {
+    if tokio::signal::ctrl_c().await.is_err() {
         std::future::pending::<()>().await;
     }
 }

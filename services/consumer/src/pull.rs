@@ -112,7 +112,6 @@ async fn verify(image: &ImageReference, platform: &Platform, context: &Context) 
             bytes += piece.len() as u64;
         }
     }
-    let text = format!("{}\n", manifest.digest);
     context.output.note(&format!(
         "{image}: manifest {} and {} blobs verified, {}",
         manifest.digest,
@@ -127,7 +126,7 @@ async fn verify(image: &ImageReference, platform: &Platform, context: &Context) 
         "layers": view.blobs,
         "bytes": bytes,
     });
-    context.report(&ReportArgs::default(), &text, &value)
+    context.report(&ReportArgs::default(), &manifest.digest.to_string(), &value)
 }
 
 /// Goes down from an index to the platform's image.

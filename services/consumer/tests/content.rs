@@ -1,5 +1,7 @@
 //! Pulling images and getting the content of references: verified, whole, and only where it belongs.
 
+#![allow(clippy::expect_used, reason = "a test that cannot go on ends")]
+
 use serde_json::{Value, json};
 use testkit::image::{push_blob, push_manifest};
 use testkit::{FaultServer, Image, Registry, Reply, Tool};

@@ -1,5 +1,7 @@
 //! Where each generation of consumer finds references, and what it says of them.
 
+#![allow(clippy::expect_used, reason = "a test that cannot go on ends")]
+
 use serde_json::{Value, json};
 use testkit::image::{push_blob, push_manifest};
 use testkit::{FaultServer, Image, Registry, Reply, Tool};

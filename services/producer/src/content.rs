@@ -24,11 +24,14 @@ pub struct Content {
 ///
 /// # Errors
 /// A usage failure if it cannot be read: nothing was sent.
-pub fn of_file(path: &Path, media_type: &str) -> Result<Content, Failure> {
+pub async fn of_file(path: &Path, media_type: &str) -> Result<Content, Failure> {
     let unreadable =
         |error: std::io::Error| Failure::usage(format!("cannot read {}: {error}", path.display()));
     let mut file = File::open(path).map_err(unreadable)?;
-    let descriptor = take_in(&mut file, media_type, |_| Ok(())).map_err(unreadable)?;
+    let media_type = media_type.to_owned();
+    let descriptor = on_a_thread(move || take_in(&mut file, &media_type, |_| Ok(())))
+        .await
+        .map_err(unreadable)?;
     Ok(Content {
         descriptor,
         source: FileSource(path.to_owned()),
@@ -40,20 +43,43 @@ pub fn of_file(path: &Path, media_type: &str) -> Result<Content, Failure> {
 ///
 /// # Errors
 /// If it cannot be read, or there is no room for it.
-pub fn of_standard_input(media_type: &str) -> Result<Content, Failure> {
+pub async fn of_standard_input(media_type: &str) -> Result<Content, Failure> {
     let failed = |error: std::io::Error| {
         let message = format!("cannot keep standard input in a temporary file: {error}");
         Failure::new(client::ExitCode::Failed, message)
     };
-    let mut spooled = tempfile::NamedTempFile::new().map_err(failed)?;
-    let mut input = std::io::stdin().lock();
-    let descriptor = take_in(&mut input, media_type, |piece| spooled.write_all(piece)).map_err(failed)?;
-    spooled.flush().map_err(failed)?;
+    let spooled = tempfile::NamedTempFile::new().map_err(failed)?;
+    let mut writer = spooled.as_file().try_clone().map_err(failed)?;
+    let media_type = media_type.to_owned();
+    let descriptor = on_a_thread(move || {
+        let keep = |piece: &[u8]| writer.write_all(piece);
+        take_in(&mut std::io::stdin().lock(), &media_type, keep)
+    })
+    .await
+    .map_err(failed)?;
     Ok(Content {
         descriptor,
         source: FileSource(spooled.path().to_owned()),
         _spooled: Some(spooled),
     })
+}
+
+/// Reads beside the process's own work, so that Ctrl-C is heard while a person types or a large file is hashed. The thread
+/// is of our own: one of the runtime's would be waited for at the end, and standard input may never end.
+async fn on_a_thread<T: Send + 'static>(
+    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> std::io::Result<T> {
+    let (done, result) = tokio::sync::oneshot::channel();
+    std::thread::Builder::new()
+        .name("read".to_owned())
+        .spawn(move || {
+            // Nobody listens any more once the command was interrupted.
+            let _ = done.send(work());
+        })?;
+    match result.await {
+        Ok(result) => result,
+        Err(_) => Err(std::io::Error::other("the reading thread ended early")),
+    }
 }
 
 fn take_in(

@@ -36,7 +36,7 @@ struct Reference<'a> {
 /// As [`push`]; unsupported for a generation that pushes no references.
 pub async fn attach(attach: AttachArgs, policy: &ProducerPolicy, context: &Context) -> Result<(), Failure> {
     let kind = form(&attach.reference, policy)?;
-    let mut content = content::of_file(&attach.file, &attach.media_type)?;
+    let mut content = content::of_file(&attach.file, &attach.media_type).await?;
     title(&mut content, Some(&attach.file), &attach.reference)?;
     let mut annotations =
         Annotations::from([(ANNOTATION_ARTIFACT_TYPE.to_owned(), attach.artifact_type.clone())]);
@@ -60,8 +60,8 @@ pub async fn attach(attach: AttachArgs, policy: &ProducerPolicy, context: &Conte
 pub async fn put(put: PutArgs, policy: &ProducerPolicy, context: &Context) -> Result<(), Failure> {
     let kind = form(&put.reference, policy)?;
     let mut content = match &put.file {
-        Some(file) => content::of_file(file, &put.file_media_type)?,
-        None => content::of_standard_input(&put.file_media_type)?,
+        Some(file) => content::of_file(file, &put.file_media_type).await?,
+        None => content::of_standard_input(&put.file_media_type).await?,
     };
     title(&mut content, put.file.as_deref(), &put.reference)?;
     let reference = Reference {

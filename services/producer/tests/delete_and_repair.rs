@@ -1,5 +1,7 @@
 //! Deleting references and mending digest tags.
 
+#![allow(clippy::expect_used, reason = "a test that cannot go on ends")]
+
 use serde_json::{Value, json};
 use testkit::{Image, Registry, Tool};
 

@@ -1,5 +1,7 @@
 //! Every exit code of the documented table, by a command line that ends with it.
 
+#![allow(clippy::expect_used, reason = "a test that cannot go on ends")]
+
 use testkit::{FaultServer, Image, Registry, Reply, Tool};
 
 fn producer(generation: &str) -> Tool {
@@ -216,6 +218,22 @@ fn a_recording_is_written_without_credentials_even_when_the_command_fails() {
     let entries = har["log"]["entries"].as_array().expect("entries");
     assert!(entries.iter().any(|entry| entry["response"]["status"] == 400));
     assert!(entries.iter().all(|entry| entry["comment"] == host));
+}
+
+#[test]
+fn a_recording_is_written_even_when_nothing_was_sent() {
+    let tool = producer("current").env("REFERRERS_LAB_HAR", "out.har");
+    for (line, code) in [
+        ("registry set --tls disabled localhost:5001", 0),
+        ("attach hello.txt text/plain misc localhost:5001/app", 4),
+    ] {
+        tool.line(line).expect(code);
+        let path = tool.folder().join("out.har");
+        let har: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(&path).expect("a file")).expect("JSON");
+        assert_eq!(har["log"]["entries"], serde_json::json!([]), "{line}");
+        std::fs::remove_file(&path).expect("removed");
+    }
 }
 
 #[test]

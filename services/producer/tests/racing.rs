@@ -1,5 +1,7 @@
 //! Many producers attach to one image of a registry without the referrers API, at the same time.
 
+#![allow(clippy::expect_used, reason = "a test that cannot go on ends")]
+
 use std::collections::BTreeSet;
 use testkit::{Image, Registry, Tool};
 

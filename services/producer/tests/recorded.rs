@@ -1,6 +1,8 @@
 //! The producer does what the original tools did: the recorded source image is copied and referred to, and every digest is
 //! the recorded one.
 
+#![allow(clippy::expect_used, reason = "a test that cannot go on ends")]
+
 use base64::Engine;
 use serde_json::Value;
 use std::collections::HashMap;

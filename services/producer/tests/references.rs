@@ -1,5 +1,7 @@
 //! What each generation of producer pushes to each generation of registry.
 
+#![allow(clippy::expect_used, reason = "a test that cannot go on ends")]
+
 use serde_json::Value;
 use testkit::{FaultServer, Image, Registry, Reply, Tool};
 
