@@ -301,8 +301,12 @@ fn lint_names_each_problem_of_a_digest_tag_and_passes_a_right_one() {
     let image = Image::push(&registry, "app");
     let (good, size) = image.refer_by_image(&registry, b"good", misc());
     let entry = json!({"mediaType": IMAGE, "size": size, "digest": good});
-    let gone = json!({"mediaType": IMAGE, "size": 1, "digest": oci::Digest::sha256(b"gone")});
-    image.put_digest_tag(&registry, &[entry.clone(), entry.clone(), gone]);
+    let (gone, gone_size) = image.refer_by_image(&registry, b"gone", misc());
+    let stale = json!({"mediaType": IMAGE, "size": gone_size, "digest": gone});
+    image.put_digest_tag(&registry, &[entry.clone(), entry.clone(), stale]);
+    registry
+        .request("DELETE", &format!("/v2/app/manifests/{gone}"), &[], b"")
+        .expect(202);
     let name = format!("{}/app:latest", registry.host());
     let ran = consumer("intermediate").run(&["lint", &name]).expect(1);
     for part in [

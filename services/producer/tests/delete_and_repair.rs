@@ -119,15 +119,19 @@ fn broken(registry: &Registry) -> (Image, oci::Digest, u64) {
         elsewhere.repository = "app".to_owned();
         elsewhere.refer_by_image(registry, b"foreign", json!({}))
     };
+    let (gone, gone_size) = image.refer_by_image(registry, b"gone", json!({}));
     image.put_digest_tag(
         registry,
         &[
             entry(&good, size, json!({"x-kept": true})),
             entry(&good, size, json!({})),
-            entry(&oci::Digest::sha256(b"gone"), 7, json!({"artifactType": "a/b"})),
+            entry(&gone, gone_size, json!({"artifactType": TYPED})),
             entry(&foreign, foreign_size, json!({"artifactType": TYPED})),
         ],
     );
+    registry
+        .request("DELETE", &format!("/v2/app/manifests/{gone}"), &[], b"")
+        .expect(202);
     (image, good, size)
 }
 

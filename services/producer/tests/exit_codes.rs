@@ -125,11 +125,7 @@ fn code_5_is_refused_by_the_registry() {
             "artifact put --refers {host}/app:latest --file hello.txt"
         ))
         .expect(5);
-    assert!(
-        ran.stderr.contains("400 MANIFEST_INVALID: manifest invalid"),
-        "{}",
-        ran.stderr
-    );
+    assert!(ran.stderr.contains("400 MANIFEST_INVALID: "), "{}", ran.stderr);
 }
 
 #[test]

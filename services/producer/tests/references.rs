@@ -158,7 +158,6 @@ fn a_rejected_manifest_is_told_with_code_message_and_what_was_left() {
         .expect(5);
     for part in [
         "MANIFEST_INVALID",
-        "manifest invalid",
         "left in the registry",
         "sha256:a948904f2f0f479b8f8197694b30184b0d2ed1c1cd2a1ec0fb85d299a192a447",
     ] {
