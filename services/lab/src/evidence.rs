@@ -62,10 +62,12 @@ pub enum EvidenceError {
     #[error(transparent)]
     Outcome(#[from] OutcomeError),
     /// A recording is missing or malformed.
-    #[error("step {step:?}: {source}")]
+    #[error("step {step:?} ({ended}): {source}")]
     Har {
         /// The step.
         step: String,
+        /// How it ended, with its last words: a tool that breaks leaves no recording.
+        ended: String,
         /// What is wrong.
         source: HarError,
     },
@@ -156,6 +158,7 @@ fn recorded(
     let path = Outcome::folder(results, actor).join(&step.har);
     let entries = har::read(&path).map_err(|source| EvidenceError::Har {
         step: step.step.clone(),
+        ended: format!("{}{}", step.exit, last_words(&step.stderr)),
         source,
     })?;
     let exchange = |(index, entry)| Exchange::of_entry(entry, image, actor, &step.step, index + 1);
@@ -207,6 +210,14 @@ impl Exchange {
             0 => format!("{} {} → no answer", self.method, self.url),
             status => format!("{} {} → {status}", self.method, self.url),
         }
+    }
+}
+
+/// The last line of what a step said on standard error, after a colon; nothing for silence.
+pub fn last_words(stderr: &str) -> String {
+    match stderr.lines().rev().find(|line| !line.trim().is_empty()) {
+        Some(line) => format!(": {}", line.trim()),
+        None => String::new(),
     }
 }
 

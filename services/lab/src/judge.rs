@@ -5,7 +5,7 @@
 
 use crate::ask::{Ask, AskError};
 use crate::compare::{self, Comparison, Seen};
-use crate::evidence::{Body, Evidence, EvidenceError, Exchange};
+use crate::evidence::{Body, Evidence, EvidenceError, Exchange, last_words};
 use crate::verdict::{Finding, Verdict};
 use oci::{Digest, ImageReference};
 use scenario::expect::{ExchangeExpectation, Expectation, PrintedExpectation, ReadExpectation, Times};
@@ -411,13 +411,5 @@ fn count(exchanges: &[&Exchange]) -> String {
                 .collect();
             format!("{} times ({})", several.len(), statuses.join(", "))
         }
-    }
-}
-
-/// The last line of what a step said on standard error.
-fn last_words(stderr: &str) -> String {
-    match stderr.lines().rev().find(|line| !line.trim().is_empty()) {
-        Some(line) => format!(": {}", line.trim()),
-        None => String::new(),
     }
 }

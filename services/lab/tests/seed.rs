@@ -202,6 +202,8 @@ fn provide_source(folder: &Folder) {
 /// How a command ended, with what it said.
 #[derive(Debug)]
 struct Ran {
+    /// Shown where an assertion fails.
+    #[allow(dead_code, reason = "read by Debug")]
     line: String,
     code: Option<i32>,
     stdout: String,
