@@ -36,7 +36,7 @@ pub struct Globals {
     /// Trust the certificates in this PEM file beside the usual ones
     #[arg(long, global = true, value_name = "FILE")]
     pub ca_cert: Option<PathBuf>,
-    /// How to print reports on standard output, for commands that have one; after the command where it has this option too
+    /// How to print the command's report on standard output; after the command too, where --output names no folder
     #[arg(id = "report_before_command", long = "output", value_name = "FORMAT")]
     pub output: Option<ReportFormat>,
 }

@@ -106,8 +106,10 @@ pub fn run(globals: Globals, command: impl AsyncFnOnce(&Context) -> Result<(), F
     let context = Context::new(globals);
     let ended = block_on(async {
         tokio::select! {
-            ended = command(&context) => Some(ended),
+            // Listening comes first: from then on a signal never finds the command without cleaning up.
+            biased;
             () = interrupted() => None,
+            ended = command(&context) => Some(ended),
         }
     });
     let finished = context.finish();
