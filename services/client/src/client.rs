@@ -3,9 +3,10 @@
 use crate::{
     Layout, Location, Registry, Repository, Result, Settings, Store,
     auth::Auth,
+    digest_tag,
     har::Recorder,
     progress::Progress,
-    referrers::Memory,
+    referrers,
     session::Session,
     transport::{Setup, Transport},
 };
@@ -90,7 +91,8 @@ pub(crate) struct Inner {
     pub options: Options,
     pub transport: Transport,
     pub auth: Auth,
-    pub memory: Memory,
+    pub memory: referrers::Memory,
+    pub tags: digest_tag::Memory,
     recorder: Option<Recorder>,
 }
 
@@ -114,7 +116,8 @@ impl Client {
                 auth: Auth::new(options.docker_config.clone()),
                 options,
                 transport,
-                memory: Memory::default(),
+                memory: referrers::Memory::default(),
+                tags: digest_tag::Memory::default(),
                 recorder,
             }),
         })

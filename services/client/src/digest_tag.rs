@@ -5,8 +5,15 @@
 //! for longer than any writer may take between its read and its write; a lost entry is merged and written again.
 //! Both are bounded and end in `Conflict`.
 
-use crate::{Repository, Result};
-use oci::{Descriptor, Digest, Tag};
+use crate::{Condition, Error, Manifest, Repository, Result, error::clean};
+use oci::{Descriptor, Digest, ManifestKind, ManifestRef, Tag, media_type};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
 /// The index under a digest tag, as it was read.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,7 +23,7 @@ pub struct TagIndex {
     /// The index's own digest.
     pub digest: Digest,
     /// The whole document, every field kept in its order.
-    pub document: serde_json::Value,
+    pub document: Value,
     /// Its entries that can be read, in their order.
     pub entries: Vec<Descriptor>,
     /// The entries that cannot be read as descriptors: position and reason. They stay as they are.
@@ -49,13 +56,23 @@ pub enum Change {
     Replace(Descriptor),
 }
 
+/// What a client learnt: which registries honour conditional requests.
+#[derive(Default)]
+pub(crate) struct Memory {
+    honours: RefCell<HashMap<String, bool>>,
+}
+
+/// How often a change is written or refused before it is given up: enough for some tens of writers at once.
+const MAX_ATTEMPTS: u32 = 64;
+/// The pause before a refused change is tried again, at most; grows with the attempts.
+const MAX_RETRY_PAUSE: Duration = Duration::from_millis(500);
+
 /// Reads the index under the digest tag of a subject; `None` if there is no such tag.
 ///
 /// # Errors
 /// `NotADigestTag` if the tag holds something else than an image index.
 pub async fn read(repository: &Repository, subject: &Digest) -> Result<Option<TagIndex>> {
-    let _ = (repository, subject);
-    todo!()
+    Ok(Read::now(repository, &oci::digest_tag::of(subject)).await?.index)
 }
 
 /// Applies changes to the digest tag of a subject; all of them or none. Entries and fields that are not named stay as they are.
@@ -70,22 +87,341 @@ pub async fn change(
     changes: &[Change],
     prune: bool,
 ) -> Result<Written> {
-    let _ = (repository, subject, changes, prune);
-    todo!()
+    let update = Update {
+        repository,
+        tag: oci::digest_tag::of(subject),
+        changes,
+    };
+    let mut written = update.run().await?;
+    if prune && let Some(index) = update.read().await?.index {
+        written.pruned = index.entries.is_empty()
+            && index.unreadable.is_empty()
+            && delete_empty(repository, &index.digest).await?;
+    }
+    Ok(written)
+}
+
+/// Deletes an empty index by its digest, which takes the tag along, unless the tag leads elsewhere by now.
+async fn delete_empty(repository: &Repository, digest: &Digest) -> Result<bool> {
+    match repository.delete_manifest(&ManifestRef::Digest(*digest)).await {
+        Ok(()) => Ok(true),
+        Err(error) if error.is_not_found() => Ok(true),
+        Err(Error::Unsupported { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// The tag's content at one moment.
+struct Read {
+    index: Option<TagIndex>,
+    etag: Option<String>,
+    began: Instant,
+}
+
+impl Read {
+    async fn now(repository: &Repository, tag: &Tag) -> Result<Read> {
+        let began = Instant::now();
+        let manifest = repository.try_get_manifest(&ManifestRef::Tag(tag.clone())).await?;
+        let (index, etag) = match manifest {
+            Some(manifest) => (Some(parse(repository, tag, &manifest)?), manifest.etag),
+            None => (None, None),
+        };
+        Ok(Read { index, etag, began })
+    }
+
+    fn document(&self) -> Option<&Value> {
+        self.index.as_ref().map(|index| &index.document)
+    }
+}
+
+fn parse(repository: &Repository, tag: &Tag, manifest: &Manifest) -> Result<TagIndex> {
+    let wrong = |found: String| Error::NotADigestTag {
+        repository: repository.to_string(),
+        tag: tag.to_string(),
+        found,
+    };
+    if manifest.kind() != Some(ManifestKind::Index) {
+        return Err(wrong(format!("a manifest of type {}", clean(&manifest.media_type))));
+    }
+    let document: Value =
+        serde_json::from_slice(&manifest.bytes).map_err(|e| wrong(format!("broken JSON: {e}")))?;
+    let listed = match document.get("manifests") {
+        Some(Value::Array(listed)) => listed.as_slice(),
+        Some(Value::Null) | None if document.is_object() => &[],
+        _ => return Err(wrong("an index whose manifests are no list".to_owned())),
+    };
+    let (mut entries, mut unreadable) = (Vec::new(), Vec::new());
+    for (position, entry) in listed.iter().enumerate() {
+        match Descriptor::deserialize(entry) {
+            Ok(entry) => entries.push(entry),
+            Err(e) => unreadable.push((position, clean(&e.to_string()))),
+        }
+    }
+    Ok(TagIndex {
+        tag: tag.clone(),
+        digest: manifest.digest,
+        document,
+        entries,
+        unreadable,
+    })
 }
 
 /// What [`change`] would make of a document (`None`: an absent tag); pure, for dry runs. The result equals the input if
 /// nothing changes.
-pub fn preview(document: Option<&serde_json::Value>, changes: &[Change]) -> serde_json::Value {
-    let _ = (document, changes);
-    todo!()
+pub fn preview(document: Option<&Value>, changes: &[Change]) -> Value {
+    let mut next = document.cloned().unwrap_or_else(|| {
+        json!({"schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": []})
+    });
+    let mut entries = match next.get("manifests") {
+        Some(Value::Array(entries)) => entries.clone(),
+        _ => Vec::new(),
+    };
+    let before = entries.clone();
+    for change in changes {
+        apply(&mut entries, change);
+    }
+    // A list that is null stays so until there is something to put into it.
+    if entries != before
+        && let Value::Object(fields) = &mut next
+    {
+        fields.insert("manifests".to_owned(), Value::Array(entries));
+    }
+    next
 }
+
+fn apply(entries: &mut Vec<Value>, change: &Change) {
+    let has = |entry: &Value, digest: &Digest| entry.get("digest").and_then(Value::as_str) == Some(&digest.to_string());
+    match change {
+        Change::Append(descriptor) => {
+            if !entries.iter().any(|entry| has(entry, &descriptor.digest)) {
+                entries.push(json!(descriptor));
+            }
+        }
+        Change::Remove(digest) => entries.retain(|entry| !has(entry, digest)),
+        Change::Replace(descriptor) => {
+            let place = entries.iter().position(|entry| has(entry, &descriptor.digest));
+            entries.retain(|entry| !has(entry, &descriptor.digest));
+            entries.insert(place.unwrap_or(entries.len()), json!(descriptor));
+        }
+    }
+}
+
+/// A change under way.
+struct Update<'a> {
+    repository: &'a Repository,
+    tag: Tag,
+    changes: &'a [Change],
+}
+
+/// How one try ended.
+enum Try {
+    /// It is written, and stays.
+    Done { conditional: bool },
+    /// Somebody else was faster.
+    Lost,
+}
+
+impl Update<'_> {
+    async fn read(&self) -> Result<Read> {
+        Read::now(self.repository, &self.tag).await
+    }
+
+    async fn run(&self) -> Result<Written> {
+        let mut attempts = 0;
+        loop {
+            let read = self.read().await?;
+            let Some(next) = self.pending(&read) else {
+                return Ok(self.written(attempts, self.honours() == Some(true)));
+            };
+            if attempts >= MAX_ATTEMPTS {
+                return Err(self.conflict(attempts, "it does not hold this change; what others wrote is untouched"));
+            }
+            attempts += 1;
+            match self.attempt(&read, next, attempts).await? {
+                Try::Done { conditional } => return Ok(self.written(attempts, conditional)),
+                Try::Lost => self.step_aside(attempts).await,
+            }
+        }
+    }
+
+    /// The document to write; `None` if the tag is as it should be.
+    fn pending(&self, read: &Read) -> Option<Value> {
+        let next = preview(read.document(), self.changes);
+        let is_empty = next
+            .get("manifests")
+            .and_then(Value::as_array)
+            .is_none_or(Vec::is_empty);
+        match read.document() {
+            Some(document) => (*document != next).then_some(next),
+            // An absent tag lists nothing; there is no need to say so.
+            None => (!is_empty).then_some(next),
+        }
+    }
+
+    async fn attempt(&self, read: &Read, next: Value, attempts: u32) -> Result<Try> {
+        let manifest = Manifest::new(media_type::OCI_INDEX, next.to_string());
+        let condition = match (&read.index, &read.etag) {
+            (None, _) => Condition::IfAbsent,
+            (Some(_), Some(etag)) => Condition::IfMatch(etag.clone()),
+            (Some(_), None) => Condition::Always,
+        };
+        let target = ManifestRef::Tag(self.tag.clone());
+        let put = match self.repository.put_manifest(&target, &manifest, &condition).await {
+            Ok(put) => put,
+            Err(Error::PreconditionFailed { .. }) => {
+                self.learn(true);
+                return Ok(Try::Lost);
+            }
+            Err(error) => return Err(error),
+        };
+        let took = read.began.elapsed();
+        if condition != Condition::Always && self.is_guarded(&target, &manifest, put.etag.is_some()).await? {
+            return Ok(Try::Done { conditional: true });
+        }
+        self.settle(took, attempts).await
+    }
+
+    /// Whether the registry honours conditions. One that tells an entity tag on PUT is tried with a condition that cannot
+    /// hold, once a process: the tag exists by now, so `If-None-Match: *` must be refused.
+    async fn is_guarded(&self, target: &ManifestRef, manifest: &Manifest, tells_etag: bool) -> Result<bool> {
+        if let Some(known) = self.honours() {
+            return Ok(known);
+        }
+        let honours = tells_etag
+            && match self.repository.put_manifest(target, manifest, &Condition::IfAbsent).await {
+                Err(Error::PreconditionFailed { .. }) => true,
+                Ok(_) => false,
+                Err(error) => return Err(error),
+            };
+        self.learn(honours);
+        Ok(honours)
+    }
+
+    /// Reads the tag back until it stayed unchanged, with the change in it, longer than any writer may take between its
+    /// read and its write. Whoever writes after that has read the change.
+    async fn settle(&self, took: Duration, attempts: u32) -> Result<Try> {
+        let quiet = (took * QUIET_FACTOR).clamp(MIN_QUIET, MAX_QUIET);
+        let deadline = Instant::now() + MAX_SETTLING;
+        let mut unchanged: Option<(Option<Digest>, Instant)> = None;
+        while Instant::now() < deadline {
+            actix_rt::time::sleep(quiet.mul_f64(rand::random_range(0.1..0.3))).await;
+            let read = self.read().await?;
+            if self.pending(&read).is_some() {
+                log::debug!("{}:{}: another writer was faster, attempt {attempts}", self.repository, self.tag);
+                return Ok(Try::Lost);
+            }
+            let digest = read.index.map(|index| index.digest);
+            match &unchanged {
+                Some((last, since)) if *last == digest => {
+                    if since.elapsed() >= quiet {
+                        return Ok(Try::Done { conditional: false });
+                    }
+                }
+                _ => unchanged = Some((digest, Instant::now())),
+            }
+        }
+        Err(self.conflict(attempts, "it held this change when it was last read, but may lose it"))
+    }
+
+    async fn step_aside(&self, attempts: u32) {
+        let longest = MAX_RETRY_PAUSE.mul_f64(f64::from(attempts.min(8)) / 8.0);
+        actix_rt::time::sleep(longest.mul_f64(rand::random_range(0.0..1.0))).await;
+    }
+
+    fn honours(&self) -> Option<bool> {
+        let registry = self.repository.registry().name();
+        self.memory().honours.borrow().get(registry).copied()
+    }
+
+    fn learn(&self, honours: bool) {
+        let registry = self.repository.registry().name().to_owned();
+        self.memory().honours.borrow_mut().insert(registry, honours);
+    }
+
+    fn memory(&self) -> &Memory {
+        &self.repository.client().inner().tags
+    }
+
+    fn written(&self, attempts: u32, conditional: bool) -> Written {
+        Written {
+            tag: self.tag.clone(),
+            changed: attempts > 0,
+            pruned: false,
+            attempts,
+            conditional,
+        }
+    }
+
+    fn conflict(&self, attempts: u32, left: &str) -> Error {
+        Error::Conflict {
+            repository: self.repository.to_string(),
+            tag: self.tag.to_string(),
+            attempts,
+            left: left.to_owned(),
+        }
+    }
+}
+
+/// How much longer than its own read and write a writer waits for those of others.
+const QUIET_FACTOR: u32 = 8;
+/// The shortest and longest such wait.
+const MIN_QUIET: Duration = Duration::from_millis(1_500);
+const MAX_QUIET: Duration = Duration::from_secs(10);
+/// How long a writer waits for quiet, all in all.
+const MAX_SETTLING: Duration = Duration::from_secs(60);
 
 /// The tags of the older form, `sha256-<hex>.<suffix>`, found by listing all tags of the repository.
 ///
 /// # Errors
 /// As [`Repository::tags`]; a repository without tags has none.
 pub async fn prefixed(repository: &Repository, subject: &Digest) -> Result<Vec<Tag>> {
-    let _ = (repository, subject);
-    todo!()
+    let prefix = oci::digest_tag::prefix(subject);
+    let tags = match repository.tags().await {
+        Ok(tags) => tags,
+        Err(error) if error.is_not_found() => Vec::new(),
+        Err(error) => return Err(error),
+    };
+    // What is no tag cannot be asked for, whatever the registry lists.
+    let tags = tags.iter().filter(|tag| tag.starts_with(&prefix));
+    Ok(tags.filter_map(|tag| Tag::parse(tag).ok()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(text: &str) -> Descriptor {
+        Descriptor::of(media_type::OCI_MANIFEST, text.as_bytes())
+    }
+
+    #[test]
+    fn an_appended_entry_leaves_the_others_as_they_are() {
+        let text = r#"{"x-first":[1.5],"schemaVersion":2,"manifests":[{"zeta":1,"digest":"not one","alpha":2}],"annotations":{"b":"1","a":"2"}}"#;
+        let before: Value = serde_json::from_str(text).expect("JSON");
+        let after = preview(Some(&before), &[Change::Append(entry("a"))]).to_string();
+        let (start, end) = text.split_at(text.find("}],\"annotations\"").expect("a place") + 1);
+        assert!(after.starts_with(start) && after.ends_with(end), "{after}");
+        let again: Value = serde_json::from_str(&after).expect("JSON");
+        assert_eq!(preview(Some(&again), &[Change::Append(entry("a"))]), again);
+    }
+
+    #[test]
+    fn an_absent_tag_becomes_an_index_with_a_list() {
+        let made = preview(None, &[Change::Append(entry("a"))]).to_string();
+        assert!(made.starts_with(r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[{"mediaType""#), "{made}");
+        let null = json!({"schemaVersion": 2, "manifests": null});
+        assert_eq!(preview(Some(&null), &[Change::Remove(Digest::sha256(b"a"))]), null);
+    }
+
+    #[test]
+    fn removing_takes_duplicates_and_replacing_keeps_the_place() {
+        let full = preview(None, &[Change::Append(entry("a")), Change::Append(entry("b"))]);
+        let mut mended = entry("a");
+        mended.artifact_type = Some("t/x".to_owned());
+        let replaced = preview(Some(&full), &[Change::Replace(mended.clone())]);
+        assert_eq!(replaced["manifests"][0], json!(mended));
+        let twice = json!({"manifests": [full["manifests"][0], full["manifests"][1], full["manifests"][0]]});
+        let removed = preview(Some(&twice), &[Change::Remove(entry("a").digest)]);
+        assert_eq!(removed["manifests"], json!([full["manifests"][1]]));
+    }
 }

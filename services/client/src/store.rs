@@ -1,9 +1,14 @@
 //! A repository or a layout, for code that does not care which.
 
-use crate::repository::{ByteStream, Manifest};
-use crate::{Layout, Repository, Result};
+use crate::{
+    Error, Layout, Repository, Result,
+    blobs::RemoteBlob,
+    layout::LayoutBlob,
+    referrers::ApiAnswer,
+    repository::{BlobSource, ByteStream, Manifest},
+};
 use bytes::Bytes;
-use oci::{Descriptor, ManifestRef};
+use oci::{Descriptor, Digest, ManifestRef};
 
 /// A repository or a layout.
 #[derive(Clone)]
@@ -20,8 +25,17 @@ impl Store {
     /// # Errors
     /// `NotFound` or `NotInLayout`, and what the two kinds have.
     pub async fn get_manifest(&self, target: &ManifestRef) -> Result<Manifest> {
-        let _ = target;
-        todo!()
+        match self {
+            Store::Repository(repository) => repository.get_manifest(target).await,
+            Store::Layout(layout) => {
+                let found = layout.try_get_manifest(target).await?;
+                found.ok_or_else(|| Error::NotInLayout {
+                    path: layout.path().to_owned(),
+                    what: format!("manifest {target}"),
+                    hint: String::new(),
+                })
+            }
+        }
     }
 
     /// As [`Store::get_manifest`], `None` if it is not there.
@@ -29,8 +43,10 @@ impl Store {
     /// # Errors
     /// As there.
     pub async fn try_get_manifest(&self, target: &ManifestRef) -> Result<Option<Manifest>> {
-        let _ = target;
-        todo!()
+        match self {
+            Store::Repository(repository) => repository.try_get_manifest(target).await,
+            Store::Layout(layout) => layout.try_get_manifest(target).await,
+        }
     }
 
     /// A blob as a stream, verified at its end.
@@ -38,8 +54,10 @@ impl Store {
     /// # Errors
     /// As [`Repository::get_blob`] and [`Layout::get_blob`].
     pub async fn get_blob(&self, blob: &Descriptor) -> Result<ByteStream> {
-        let _ = blob;
-        todo!()
+        match self {
+            Store::Repository(repository) => repository.get_blob(blob).await,
+            Store::Layout(layout) => layout.get_blob(blob).await,
+        }
     }
 
     /// A blob in memory, verified, of at most `limit` bytes.
@@ -47,8 +65,10 @@ impl Store {
     /// # Errors
     /// As [`Store::get_blob`]; `TooLarge` or `Layout`.
     pub async fn get_blob_bytes(&self, blob: &Descriptor, limit: u64) -> Result<Bytes> {
-        let _ = (blob, limit);
-        todo!()
+        match self {
+            Store::Repository(repository) => repository.get_blob_bytes(blob, limit).await,
+            Store::Layout(layout) => layout.get_blob_bytes(blob, limit).await,
+        }
     }
 
     /// Every tag.
@@ -56,6 +76,38 @@ impl Store {
     /// # Errors
     /// As [`Repository::tags`] and [`Layout::tags`].
     pub async fn tags(&self) -> Result<Vec<String>> {
-        todo!()
+        match self {
+            Store::Repository(repository) => repository.tags().await,
+            Store::Layout(layout) => layout.tags(),
+        }
+    }
+
+    /// The references to a subject: by the API, else by the digest tag; in a layout, all that it knows.
+    ///
+    /// # Errors
+    /// As [`Repository::referrers`], [`crate::digest_tag::read`] and [`Layout::referrers`].
+    pub async fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
+        let repository = match self {
+            Store::Repository(repository) => repository,
+            Store::Layout(layout) => return layout.referrers(subject).await,
+        };
+        match repository.referrers(subject, None).await? {
+            ApiAnswer::Listed(listing) => return Ok(listing.entries),
+            ApiAnswer::Missing => {}
+            ApiAnswer::NotAnIndex(why) => {
+                log::warn!("{} answered 200 with {}; taken as a registry without referrers API", why.url, why.found);
+            }
+        }
+        let index = crate::digest_tag::read(repository, subject).await?;
+        Ok(index.map(|index| index.entries).unwrap_or_default())
+    }
+
+    /// A blob of this store as the source of an upload.
+    pub(crate) fn blob_source(&self, blob: &Descriptor) -> Box<dyn BlobSource> {
+        let blob = blob.clone();
+        match self.clone() {
+            Store::Repository(repository) => Box::new(RemoteBlob { repository, blob }),
+            Store::Layout(layout) => Box::new(LayoutBlob { layout, blob }),
+        }
     }
 }

@@ -4,7 +4,7 @@ mod download;
 mod upload;
 mod verify;
 
-pub(crate) use verify::{collect, verified};
+pub(crate) use verify::{Wrong, collect, verified};
 
 use crate::{
     Repository, Result,
