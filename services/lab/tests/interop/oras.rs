@@ -4,7 +4,7 @@ use crate::{
     clients::{ORAS, Sandbox},
     places::{PASSWORD, Place, USER, digests, text},
 };
-use registry::config::Config;
+use registry::config::{Anonymous, Config};
 
 /// Keeps the time out of a manifest, so that the same attachment has the same digest on every registry.
 const UNDATED: &str = "--annotation org.opencontainers.image.created=2022-06-01T00:00:00Z";
@@ -342,4 +342,26 @@ fn oras_logs_in_with_the_right_password_only() {
     sandbox.run(ORAS, format!("push {host}/private:v1 hello.txt"));
     sandbox.run(ORAS, format!("logout {host}"));
     sandbox.fails(ORAS, format!("pull {host}/private:v1"));
+}
+
+#[test]
+fn everybody_pulls_and_discovers_and_nobody_pushes_where_pulling_is_free() {
+    needs!(ORAS);
+    let place = Place::with_password(Config::complete(), Anonymous::Pull);
+    let owner = Sandbox::at(&place);
+    push(&owner, &place, "free:v1");
+    let attached = attach(&owner, &place, "application/example.sbom", "free:v1");
+    let mut nobody = Sandbox::new();
+    nobody.trust(place.certificate().expect("TLS"));
+    let host = place.host();
+
+    nobody.run(ORAS, format!("pull {host}/free:v1"));
+    assert_eq!(discover(&nobody, &place, "", "free:v1"), [attached]);
+    for refused in [
+        format!("push {host}/free:v2 hello.txt"),
+        format!("tag {host}/free:v1 v2"),
+        format!("manifest delete --force {host}/free:v1"),
+    ] {
+        nobody.fails(ORAS, refused);
+    }
 }

@@ -173,36 +173,36 @@ fn none_of_32_producers_attaching_at_once_is_told_done_and_not_listed_in_the_end
     let listed: BTreeSet<_> = digests(&registry.get(&path).expect(200).json())
         .into_iter()
         .collect();
-    let (mut done, mut attempts, mut conflicts) = (0, Vec::new(), 0);
+    let (mut done, mut attempts, mut gave_up) = (0, Vec::new(), Vec::new());
     for end in ended {
-        match end.code() {
-            0 => {
-                let report = end.json();
-                let digest = text(&report["manifest"]["digest"]);
-                assert!(
-                    listed.contains(&digest),
-                    "reported as done, and not listed: {digest}"
-                );
-                assert_eq!(
-                    report["digestTag"]["conditional"], false,
-                    "distribution knows no conditional requests"
-                );
-                attempts.push(report["digestTag"]["attempts"].as_u64().expect("a number"));
-                done += 1;
-            }
-            8 => conflicts += 1,
-            _ => panic!("{end}"),
+        if end.code() != 0 {
+            gave_up.push(end);
+            continue;
         }
+        let report = end.json();
+        let digest = text(&report["manifest"]["digest"]);
+        assert!(
+            listed.contains(&digest),
+            "reported as done, and not listed: {digest}"
+        );
+        let tag = &report["digestTag"];
+        assert_eq!(tag["conditional"], false, "distribution knows no conditions");
+        attempts.push(tag["attempts"].as_u64().expect("a number"));
+        done += 1;
     }
-    attempts.sort_unstable();
     println!(
-        "{done} of {PRODUCERS} done, {conflicts} gave up with exit code 8, {} listed; attempts {attempts:?}, {} in all; {:.1} s",
+        "{done} of {PRODUCERS} done in {:.1} s, {} listed; {} attempts in all, at most {:?} of one",
+        began.elapsed().as_secs_f64(),
         listed.len(),
         attempts.iter().sum::<u64>(),
-        began.elapsed().as_secs_f64()
+        attempts.iter().max(),
     );
-    assert_eq!(done + conflicts, PRODUCERS);
-    assert!(done > 0);
+    for end in &gave_up {
+        println!("gave up: {end}");
+        let honest = end.code() == 8 || end.to_string().contains("the registry failed: 500");
+        assert!(honest, "{end}");
+    }
+    assert!(done > 0, "somebody is first");
 }
 
 /// Images and references that others wrote there, and ours that they find.

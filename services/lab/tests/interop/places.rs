@@ -53,7 +53,12 @@ impl Place {
     }
 
     /// A registry of this configuration, with TLS and a password.
-    pub fn secured(mut config: Config) -> Place {
+    pub fn secured(config: Config) -> Place {
+        Place::with_password(config, Anonymous::None)
+    }
+
+    /// A registry of this configuration, with TLS and a password for what not everybody may do.
+    pub fn with_password(mut config: Config, anonymous: Anonymous) -> Place {
         let folder = secrets();
         let path = |name: &str| folder.path().join(name);
         config.http.tls = Some(Tls {
@@ -64,7 +69,7 @@ impl Place {
             htpasswd: Htpasswd {
                 realm: "the lab".to_owned(),
                 path: path("htpasswd"),
-                anonymous: Anonymous::None,
+                anonymous,
             },
         });
         Place {
