@@ -1,5 +1,7 @@
 //! The way of Compose, without Compose: the actors play by themselves, the judge waits for both, and storage stays.
 
+#![allow(clippy::expect_used, reason = "a test that cannot go on ends")]
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use testkit::Registry;

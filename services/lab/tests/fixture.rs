@@ -1,5 +1,7 @@
 //! The fixture image: the same bytes on every machine, and an image that runtimes accept.
 
+#![allow(clippy::expect_used, reason = "a test that cannot go on ends")]
+
 use lab::fixture;
 use oci::Digest;
 use serde_json::Value;

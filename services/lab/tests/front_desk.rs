@@ -1,5 +1,7 @@
 //! The front desk: waits for both registries, tells what they show, and stops when it is told to.
+
 #![cfg(unix)]
+#![allow(clippy::expect_used, reason = "a test that cannot go on ends")]
 
 use serde_json::Value;
 use std::io::{BufRead, BufReader};

@@ -1,5 +1,7 @@
 //! The judge can fail: a case that holds, and every kind of expectation broken once in it.
 
+#![allow(clippy::expect_used, reason = "a test that cannot go on ends")]
+
 use futures_util::future::LocalBoxFuture;
 use lab::ask::{Answer, Ask, AskError};
 use lab::judge::{Case, JudgeError, judge};

@@ -1,5 +1,7 @@
 //! `lab run`, from the outside: all 18 scenarios, a scenario that is made to fail, reports, and what is left behind.
 
+#![allow(clippy::expect_used, reason = "a test that cannot go on ends")]
+
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::net::TcpStream;

@@ -1,5 +1,7 @@
 //! What reports show, from data made here: alignment, escaping, expected beside seen.
 
+#![allow(clippy::expect_used, reason = "a test that cannot go on ends")]
+
 use lab::evidence::{Body, Exchange};
 use lab::report::terminal::{self, Style};
 use lab::report::{RunReport, ScenarioReport, State, Who, html, json, junit};

@@ -5,6 +5,7 @@
 //! the image. The ports and storage folders are those of the document, so only one such test can run on a machine at a time.
 
 #![cfg(unix)]
+#![allow(clippy::expect_used, reason = "a test that cannot go on ends")]
 
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -298,7 +299,7 @@ fn every_command_of_the_document_does_what_it_says() {
         let ran = play(&folder, commands);
         match number {
             8 | 11 => ends_with_a_list_of(&ran, image),
-            13 | 14 | 15 => ends_with_a_refusal(&ran),
+            13..=15 => ends_with_a_refusal(&ran),
             18 => ends_with_a_list_of(&ran, artifact),
             other => panic!("scenario {other} has commands now: say what must come of them"),
         }

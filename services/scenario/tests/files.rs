@@ -1,5 +1,7 @@
 //! The scenario file: what is read, and what is refused with file, place and reason.
 
+#![allow(clippy::expect_used, reason = "a test that cannot go on ends")]
+
 use scenario::{Actor, FileError, Scenario};
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,7 @@
 //! Playing, with a shell in place of a tool: what a step gets, what is kept of it, and how a hanging one ends.
+
 #![cfg(unix)]
+#![allow(clippy::expect_used, reason = "a test that cannot go on ends")]
 
 use oci::Digest;
 use scenario::{Actor, Cast, Exit, Outcome, PlayError, Program, Scenario, play};
@@ -206,7 +208,7 @@ fn a_play_that_is_dropped_ends_its_child() {
             client_config: None,
         };
         let reading = tokio::task::spawn_blocking(move || {
-            use std::io::{BufRead, BufReader, Read};
+            use std::io::{BufRead, BufReader};
             let mut pipe = BufReader::new(std::fs::File::open(fifo).expect("a pipe"));
             let mut line = String::new();
             pipe.read_line(&mut line).expect("a line");
