@@ -121,7 +121,9 @@ struct Read {
 impl Read {
     async fn now(repository: &Repository, tag: &Tag) -> Result<Read> {
         let began = Instant::now();
-        let manifest = repository.try_get_manifest(&ManifestRef::Tag(tag.clone())).await?;
+        let manifest = repository
+            .try_get_manifest(&ManifestRef::Tag(tag.clone()))
+            .await?;
         let (index, etag) = match manifest {
             Some(manifest) => (Some(parse(repository, tag, &manifest)?), manifest.etag),
             None => (None, None),
@@ -141,7 +143,10 @@ fn parse(repository: &Repository, tag: &Tag, manifest: &Manifest) -> Result<TagI
         found,
     };
     if manifest.kind() != Some(ManifestKind::Index) {
-        return Err(wrong(format!("a manifest of type {}", clean(&manifest.media_type))));
+        return Err(wrong(format!(
+            "a manifest of type {}",
+            clean(&manifest.media_type)
+        )));
     }
     let document: Value =
         serde_json::from_slice(&manifest.bytes).map_err(|e| wrong(format!("broken JSON: {e}")))?;
@@ -169,9 +174,9 @@ fn parse(repository: &Repository, tag: &Tag, manifest: &Manifest) -> Result<TagI
 /// What [`change`] would make of a document (`None`: an absent tag); pure, for dry runs. The result equals the input if
 /// nothing changes.
 pub fn preview(document: Option<&Value>, changes: &[Change]) -> Value {
-    let mut next = document.cloned().unwrap_or_else(|| {
-        json!({"schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": []})
-    });
+    let mut next = document
+        .cloned()
+        .unwrap_or_else(|| json!({"schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": []}));
     let mut entries = match next.get("manifests") {
         Some(Value::Array(entries)) => entries.clone(),
         _ => Vec::new(),
@@ -190,7 +195,9 @@ pub fn preview(document: Option<&Value>, changes: &[Change]) -> Value {
 }
 
 fn apply(entries: &mut Vec<Value>, change: &Change) {
-    let has = |entry: &Value, digest: &Digest| entry.get("digest").and_then(Value::as_str) == Some(&digest.to_string());
+    let has = |entry: &Value, digest: &Digest| {
+        entry.get("digest").and_then(Value::as_str) == Some(&digest.to_string())
+    };
     match change {
         Change::Append(descriptor) => {
             if !entries.iter().any(|entry| has(entry, &descriptor.digest)) {
@@ -234,7 +241,10 @@ impl Update<'_> {
                 return Ok(self.written(attempts, self.honours() == Some(true)));
             };
             if attempts >= MAX_ATTEMPTS {
-                return Err(self.conflict(attempts, "it does not hold this change; what others wrote is untouched"));
+                return Err(self.conflict(
+                    attempts,
+                    "it does not hold this change; what others wrote is untouched",
+                ));
             }
             attempts += 1;
             match self.attempt(&read, next, attempts).await? {
@@ -288,7 +298,11 @@ impl Update<'_> {
             return Ok(known);
         }
         let honours = tells_etag
-            && match self.repository.put_manifest(target, manifest, &Condition::IfAbsent).await {
+            && match self
+                .repository
+                .put_manifest(target, manifest, &Condition::IfAbsent)
+                .await
+            {
                 Err(Error::PreconditionFailed { .. }) => true,
                 Ok(_) => false,
                 Err(error) => return Err(error),
@@ -307,7 +321,11 @@ impl Update<'_> {
             actix_rt::time::sleep(quiet.mul_f64(rand::random_range(0.1..0.3))).await;
             let read = self.read().await?;
             if self.pending(&read).is_some() {
-                log::debug!("{}:{}: another writer was faster, attempt {attempts}", self.repository, self.tag);
+                log::debug!(
+                    "{}:{}: another writer was faster, attempt {attempts}",
+                    self.repository,
+                    self.tag
+                );
                 return Ok(Try::Lost);
             }
             let digest = read.index.map(|index| index.digest);
@@ -320,7 +338,10 @@ impl Update<'_> {
                 _ => unchanged = Some((digest, Instant::now())),
             }
         }
-        Err(self.conflict(attempts, "it held this change when it was last read, but may lose it"))
+        Err(self.conflict(
+            attempts,
+            "it held this change when it was last read, but may lose it",
+        ))
     }
 
     async fn step_aside(&self, attempts: u32) {
@@ -410,7 +431,10 @@ mod tests {
         let made = preview(None, &[Change::Append(entry("a"))]).to_string();
         assert!(made.starts_with(r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[{"mediaType""#), "{made}");
         let null = json!({"schemaVersion": 2, "manifests": null});
-        assert_eq!(preview(Some(&null), &[Change::Remove(Digest::sha256(b"a"))]), null);
+        assert_eq!(
+            preview(Some(&null), &[Change::Remove(Digest::sha256(b"a"))]),
+            null
+        );
     }
 
     #[test]

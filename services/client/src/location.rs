@@ -47,7 +47,8 @@ impl Location {
                 return make(text, rest);
             }
         }
-        let is_path = [".", ".."].contains(&text) || ["./", "../", "/"].iter().any(|start| text.starts_with(start));
+        let is_path =
+            [".", ".."].contains(&text) || ["./", "../", "/"].iter().any(|start| text.starts_with(start));
         if !is_path {
             return registry(text, text);
         }
@@ -98,7 +99,9 @@ type Read = fn(&str, &str) -> Result<Location>;
 const SCHEMES: &[(&str, Read)] = &[
     ("ocidir://", |text, rest| path(text, rest).map(Location::Layout)),
     ("docker://", registry),
-    ("oci-archive:", |text, rest| path(text, rest).map(Location::Archive)),
+    ("oci-archive:", |text, rest| {
+        path(text, rest).map(Location::Archive)
+    }),
     ("oci:", |text, rest| path(text, rest).map(Location::Layout)),
 ];
 
@@ -166,7 +169,16 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_named_with_the_text() {
-        for text in ["", "oci:", "oci::tag", "oci:dir:", "oci:dir@sha256:ab", "docker://", "UPPER", "./a:b c"] {
+        for text in [
+            "",
+            "oci:",
+            "oci::tag",
+            "oci:dir:",
+            "oci:dir@sha256:ab",
+            "docker://",
+            "UPPER",
+            "./a:b c",
+        ] {
             let error = Location::parse(text).expect_err(text);
             assert_eq!(error.exit_code(), crate::ExitCode::Usage, "{text}: {error}");
         }

@@ -95,7 +95,11 @@ impl Store {
             ApiAnswer::Listed(listing) => return Ok(listing.entries),
             ApiAnswer::Missing => {}
             ApiAnswer::NotAnIndex(why) => {
-                log::warn!("{} answered 200 with {}; taken as a registry without referrers API", why.url, why.found);
+                log::warn!(
+                    "{} answered 200 with {}; taken as a registry without referrers API",
+                    why.url,
+                    why.found
+                );
             }
         }
         let index = crate::digest_tag::read(repository, subject).await?;

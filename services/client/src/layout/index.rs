@@ -18,33 +18,47 @@ pub(super) struct LayoutIndex(Value);
 
 impl LayoutIndex {
     fn entries(&self) -> &[Value] {
-        self.0.get("manifests").and_then(Value::as_array).map_or(&[], Vec::as_slice)
+        self.0
+            .get("manifests")
+            .and_then(Value::as_array)
+            .map_or(&[], Vec::as_slice)
     }
 
     /// Its entries that can be read.
     pub(super) fn descriptors(&self) -> Vec<Descriptor> {
         let entries = self.entries().iter();
-        entries.filter_map(|entry| Descriptor::deserialize(entry).ok()).collect()
+        entries
+            .filter_map(|entry| Descriptor::deserialize(entry).ok())
+            .collect()
     }
 
     pub(super) fn tagged(&self, tag: &str) -> Option<Descriptor> {
         // The last one wins, where a tool left several.
-        let entry = self.entries().iter().rev().find(|entry| ref_name(entry) == Some(tag))?;
+        let entry = self
+            .entries()
+            .iter()
+            .rev()
+            .find(|entry| ref_name(entry) == Some(tag))?;
         Descriptor::deserialize(entry).ok()
     }
 
     /// The only image, if there is but one; digest tags are not counted.
     pub(super) fn only(&self) -> Option<Descriptor> {
-        let images = self.entries().iter().filter(|entry| {
-            ref_name(entry).is_none_or(|name| oci::digest_tag::parse(name).is_none())
-        });
+        let images = self
+            .entries()
+            .iter()
+            .filter(|entry| ref_name(entry).is_none_or(|name| oci::digest_tag::parse(name).is_none()));
         let mut images = images.filter_map(|entry| Descriptor::deserialize(entry).ok());
         let first = images.next()?;
         images.all(|other| other.digest == first.digest).then_some(first)
     }
 
     pub(super) fn tags(&self) -> Vec<String> {
-        self.entries().iter().filter_map(ref_name).map(str::to_owned).collect()
+        self.entries()
+            .iter()
+            .filter_map(ref_name)
+            .map(str::to_owned)
+            .collect()
     }
 
     fn name(&mut self, descriptor: &Descriptor, tag: Option<&Tag>) {

@@ -113,7 +113,10 @@ impl Layout {
         })?;
         let marker: serde_json::Value =
             serde_json::from_slice(&text).map_err(|e| self.problem(format!("{MARKER}: {e}")))?;
-        match marker.get("imageLayoutVersion").and_then(serde_json::Value::as_str) {
+        match marker
+            .get("imageLayoutVersion")
+            .and_then(serde_json::Value::as_str)
+        {
             Some(VERSION) => Ok(()),
             other => Err(Error::LayoutVersion {
                 path: self.shown.clone(),
@@ -202,7 +205,9 @@ impl Layout {
         }
         let path = self.blob_path(&blob.digest);
         let stream = crate::files::stream(&path, offset).await?;
-        Ok(verified(stream, blob, offset, move |wrong| wrong_file(&path, wrong)))
+        Ok(verified(stream, blob, offset, move |wrong| {
+            wrong_file(&path, wrong)
+        }))
     }
 
     /// A blob in memory, verified.
@@ -248,7 +253,8 @@ impl Layout {
     /// # Errors
     /// `Layout`, `Io`.
     pub async fn put_manifest(&self, manifest: &Manifest, tag: Option<&Tag>) -> Result<()> {
-        self.put_blob(&manifest.descriptor(), &manifest.bytes.clone()).await?;
+        self.put_blob(&manifest.descriptor(), &manifest.bytes.clone())
+            .await?;
         match tag {
             Some(tag) => self.name(&manifest.descriptor(), Some(tag)),
             None => Ok(()),
@@ -350,7 +356,10 @@ impl Layout {
         let found = match &reference.target {
             Some(ManifestRef::Tag(tag)) => index.tagged(tag.as_str()),
             Some(ManifestRef::Digest(digest)) => {
-                let named = index.descriptors().into_iter().find(|entry| entry.digest == *digest);
+                let named = index
+                    .descriptors()
+                    .into_iter()
+                    .find(|entry| entry.digest == *digest);
                 let size = self.blob_size(digest)?;
                 named.or(size.map(|size| Descriptor::new("", *digest, size)))
             }

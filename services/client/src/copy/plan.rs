@@ -1,0 +1,236 @@
+//! What a copy has to do: every manifest is read and verified before anything is written.
+
+use super::CopyOptions;
+use crate::{Asked, Error, Manifest, Result, Store};
+use futures_util::future::LocalBoxFuture;
+use oci::{Descriptor, Digest, ManifestError, ManifestKind, ManifestRef, ManifestView, Tag, media_type};
+use std::collections::HashSet;
+
+/// How deep indexes and references may lie in each other.
+pub(super) const MAX_DEPTH: u32 = 16;
+/// How many manifests one copy may touch.
+const MAX_MANIFESTS: usize = 20_000;
+
+/// A manifest to write, and what for.
+pub(super) struct Step {
+    pub manifest: Manifest,
+    /// Written under this tag too: a tag of the old form.
+    pub tag: Option<Tag>,
+}
+
+/// References to list at the destination.
+pub(super) struct Listed {
+    pub subject: Digest,
+    pub entries: Vec<Descriptor>,
+    /// By digest tag whatever the API says, as the source has them.
+    pub by_tag: bool,
+}
+
+/// What to do, in the order of its lists.
+pub(super) struct Plan {
+    pub root: Manifest,
+    /// Every blob once.
+    pub blobs: Vec<Descriptor>,
+    /// Children before parents; without the root.
+    pub steps: Vec<Step>,
+    pub listed: Vec<Listed>,
+    pub referrers: Vec<Descriptor>,
+}
+
+/// A manifest that cannot be read, as a fact.
+pub(super) fn bad(manifest: &Manifest, error: ManifestError) -> Error {
+    Error::BadManifest {
+        at: Box::new(Asked {
+            method: "GET".to_owned(),
+            url: manifest.digest.to_string(),
+        }),
+        source: Box::new(error),
+    }
+}
+
+struct Planner<'a> {
+    from: &'a Store,
+    to: &'a Store,
+    options: &'a CopyOptions,
+    plan: Plan,
+    seen_blobs: HashSet<Digest>,
+    seen_manifests: HashSet<Digest>,
+    /// Subjects whose references are still to be looked for, with their depth.
+    subjects: Vec<(Digest, u32)>,
+}
+
+impl Plan {
+    /// Reads everything that is to be copied.
+    pub(super) async fn make(
+        from: &Store,
+        to: &Store,
+        root: Manifest,
+        options: &CopyOptions,
+    ) -> Result<Plan> {
+        let mut planner = Planner {
+            from,
+            to,
+            options,
+            seen_blobs: HashSet::new(),
+            seen_manifests: HashSet::from([root.digest]),
+            subjects: Vec::new(),
+            plan: Plan {
+                root: root.clone(),
+                blobs: Vec::new(),
+                steps: Vec::new(),
+                listed: Vec::new(),
+                referrers: Vec::new(),
+            },
+        };
+        planner.contents(&root, 0).await?;
+        if options.referrers {
+            planner.references().await?;
+        }
+        if options.digest_tags {
+            planner.old_tags().await?;
+        }
+        Ok(planner.plan)
+    }
+}
+
+impl Planner<'_> {
+    /// Plans what a manifest needs, but not the manifest itself.
+    fn contents<'s>(&'s mut self, manifest: &'s Manifest, depth: u32) -> LocalBoxFuture<'s, Result<()>> {
+        Box::pin(async move {
+            if depth > MAX_DEPTH || self.seen_manifests.len() > MAX_MANIFESTS {
+                let limit = format!("more than {MAX_DEPTH} levels or {MAX_MANIFESTS} manifests below it");
+                return Err(Error::Endless {
+                    digest: Box::new(manifest.digest),
+                    why: limit,
+                });
+            }
+            self.subjects.push((manifest.digest, depth));
+            let present = self.is_present(&manifest.digest).await?;
+            let needs_all = self.options.referrers || self.options.digest_tags;
+            if present && !needs_all {
+                return Ok(());
+            }
+            let view = manifest.view().map_err(|e| bad(manifest, e))?;
+            if !present {
+                self.blobs(&view);
+            }
+            for child in &view.manifests {
+                self.child(child, depth + 1).await?;
+            }
+            Ok(())
+        })
+    }
+
+    fn blobs(&mut self, view: &ManifestView) {
+        for blob in view.config.iter().chain(&view.blobs) {
+            // A foreign layer is fetched from its own place, and registries need not have it.
+            let foreign = media_type::is_non_distributable(&blob.media_type)
+                && blob.urls.as_ref().is_some_and(|urls| !urls.is_empty());
+            if !foreign && self.seen_blobs.insert(blob.digest) {
+                self.plan.blobs.push(blob.clone());
+            }
+        }
+    }
+
+    /// Plans an entry of an index: a manifest, or of an unknown kind a blob.
+    async fn child(&mut self, child: &Descriptor, depth: u32) -> Result<()> {
+        let known = ManifestKind::from_media_type(&child.media_type).is_some();
+        if !known && !child.media_type.is_empty() {
+            if self.seen_blobs.insert(child.digest) {
+                self.plan.blobs.push(child.clone());
+            }
+            return Ok(());
+        }
+        if !self.seen_manifests.insert(child.digest) {
+            return Ok(());
+        }
+        let needs_all = self.options.referrers || self.options.digest_tags;
+        if !needs_all && self.is_present(&child.digest).await? {
+            return Ok(());
+        }
+        let manifest = self.from.get_manifest(&ManifestRef::Digest(child.digest)).await?;
+        self.contents(&manifest, depth).await?;
+        self.plan.steps.push(Step { manifest, tag: None });
+        Ok(())
+    }
+
+    /// Whether the destination has a manifest with all that it needs. A layout's file says nothing about its children.
+    async fn is_present(&self, digest: &Digest) -> Result<bool> {
+        match self.to {
+            Store::Repository(repository) => Ok(repository
+                .head_manifest(&ManifestRef::Digest(*digest))
+                .await?
+                .is_some()),
+            Store::Layout(_) => Ok(false),
+        }
+    }
+
+    /// Plans the references of all planned manifests, and theirs.
+    async fn references(&mut self) -> Result<()> {
+        let mut next = 0;
+        while let Some((subject, depth)) = self.subjects.get(next).copied() {
+            next += 1;
+            let mut entries = Vec::new();
+            for entry in self.from.referrers(&subject).await? {
+                if self.seen_manifests.contains(&entry.digest) {
+                    entries.push(entry);
+                    continue;
+                }
+                let target = ManifestRef::Digest(entry.digest);
+                let Some(manifest) = self.from.try_get_manifest(&target).await? else {
+                    log::warn!(
+                        "a reference to {subject} is listed but gone: {}; not copied",
+                        entry.digest
+                    );
+                    continue;
+                };
+                self.seen_manifests.insert(entry.digest);
+                self.contents(&manifest, depth + 1).await?;
+                self.plan.steps.push(Step { manifest, tag: None });
+                self.plan.referrers.push(entry.clone());
+                entries.push(entry);
+            }
+            if !entries.is_empty() {
+                self.plan.listed.push(Listed {
+                    subject,
+                    entries,
+                    by_tag: false,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Plans the tags that name a planned manifest: those of the old form as they are, digest tags by their entries.
+    async fn old_tags(&mut self) -> Result<()> {
+        let subjects: Vec<Digest> = self.subjects.iter().map(|(subject, _)| *subject).collect();
+        for text in self.from.tags().await? {
+            let Some(parsed) = oci::digest_tag::parse(&text) else {
+                continue;
+            };
+            let subject = subjects.iter().find(|subject| parsed.is_for(subject));
+            let (Some(subject), Ok(tag)) = (subject, Tag::parse(&text)) else {
+                continue;
+            };
+            let is_list = parsed.suffix.is_none();
+            let Some(manifest) = self.from.try_get_manifest(&ManifestRef::Tag(tag.clone())).await? else {
+                continue;
+            };
+            self.contents(&manifest, 1).await?;
+            if is_list && manifest.kind() == Some(ManifestKind::Index) {
+                let entries = manifest.view().map_err(|e| bad(&manifest, e))?.manifests;
+                self.plan.listed.push(Listed {
+                    subject: *subject,
+                    entries,
+                    by_tag: true,
+                });
+            } else {
+                self.plan.steps.push(Step {
+                    manifest,
+                    tag: Some(tag),
+                });
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,156 @@
+//! Carries a plan out: blobs, then manifests, then lists of references, then the tag.
+
+use super::{
+    Copied, CopyOptions,
+    plan::{Listed, Plan},
+};
+use crate::{
+    Condition, Manifest, Repository, Result, Store,
+    digest_tag::{self, Change},
+    progress::BlobOutcome,
+    referrers::Support,
+};
+use futures_util::{StreamExt, TryStreamExt};
+use oci::{Descriptor, Digest, ManifestRef, Tag};
+use std::collections::HashSet;
+
+/// How many blobs move at once if nothing else is said.
+const DEFAULT_JOBS: usize = 4;
+/// How many may at most: each takes two connections.
+const MAX_JOBS: usize = 32;
+
+pub(super) async fn write(
+    from: &Store,
+    to: &Store,
+    plan: Plan,
+    tag: Option<&Tag>,
+    options: &CopyOptions,
+) -> Result<Copied> {
+    let mut copied = Copied {
+        root: plan.root.descriptor(),
+        manifests: 0,
+        blobs_copied: 0,
+        blobs_mounted: 0,
+        blobs_present: 0,
+        bytes: 0,
+        referrers: plan.referrers,
+        digest_tags: Vec::new(),
+    };
+    blobs(from, to, &plan.blobs, options.jobs, &mut copied).await?;
+    let mut indexed = HashSet::new();
+    for step in &plan.steps {
+        let digest = ManifestRef::Digest(step.manifest.digest);
+        let target = step.tag.clone().map_or(digest, ManifestRef::Tag);
+        let subject = put(to, &step.manifest, Some(&target)).await?;
+        indexed.extend(subject.map(|_| step.manifest.digest));
+        copied.manifests += 1;
+        copied.digest_tags.extend(step.tag.clone());
+    }
+    for listed in &plan.listed {
+        copied.digest_tags.extend(list(to, listed, &indexed).await?);
+    }
+    let target = tag.cloned().map(ManifestRef::Tag);
+    put(to, &plan.root, target.as_ref()).await?;
+    copied.manifests += 1;
+    Ok(copied)
+}
+
+async fn blobs(
+    from: &Store,
+    to: &Store,
+    blobs: &[Descriptor],
+    jobs: usize,
+    copied: &mut Copied,
+) -> Result<()> {
+    let jobs = if jobs == 0 {
+        DEFAULT_JOBS
+    } else {
+        jobs.min(MAX_JOBS)
+    };
+    let mut moving = futures_util::stream::iter(blobs)
+        .map(|blob| async move { bring(from, to, blob).await.map(|outcome| (outcome, blob.size)) })
+        .buffer_unordered(jobs);
+    while let Some((outcome, size)) = moving.try_next().await? {
+        match outcome {
+            BlobOutcome::Copied => {
+                copied.blobs_copied += 1;
+                copied.bytes += size;
+            }
+            BlobOutcome::Mounted => copied.blobs_mounted += 1,
+            BlobOutcome::Present => copied.blobs_present += 1,
+        }
+    }
+    Ok(())
+}
+
+async fn bring(from: &Store, to: &Store, blob: &Descriptor) -> Result<BlobOutcome> {
+    let source = from.blob_source(blob);
+    match (from, to) {
+        (Store::Repository(from), Store::Repository(to))
+            if from.registry().name() == to.registry().name() && from.name() != to.name() =>
+        {
+            to.mount_blob(blob, from.name(), &*source).await
+        }
+        (_, Store::Repository(to)) => to.put_blob(blob, &*source).await,
+        (_, Store::Layout(to)) => to.put_blob(blob, &*source).await,
+    }
+}
+
+/// Writes a manifest; `None` as target means the root, known by its digest alone. Tells the subject it was indexed for.
+async fn put(to: &Store, manifest: &Manifest, target: Option<&ManifestRef>) -> Result<Option<Digest>> {
+    let subject = match to {
+        Store::Repository(repository) => {
+            let target = target.cloned().unwrap_or(ManifestRef::Digest(manifest.digest));
+            let put = repository
+                .put_manifest(&target, manifest, &Condition::Always)
+                .await?;
+            repository
+                .client()
+                .progress()
+                .manifest_done(&manifest.descriptor());
+            put.subject
+        }
+        Store::Layout(layout) => {
+            let tag = match target {
+                Some(ManifestRef::Tag(tag)) => Some(tag),
+                Some(ManifestRef::Digest(_)) | None => None,
+            };
+            layout.put_manifest(manifest, tag).await?;
+            if target.is_none() {
+                layout.name(&manifest.descriptor(), None)?;
+            }
+            None
+        }
+    };
+    Ok(subject)
+}
+
+/// Makes references findable at the destination; gives the digest tag that was written for it, if one was.
+async fn list(to: &Store, listed: &Listed, indexed: &HashSet<Digest>) -> Result<Option<Tag>> {
+    let repository = match to {
+        Store::Layout(layout) => {
+            return layout
+                .add_referrers(&listed.subject, &listed.entries)
+                .await
+                .map(Some);
+        }
+        Store::Repository(repository) => repository,
+    };
+    if !listed.by_tag {
+        // The registry said of each that it indexed it, so it has the API.
+        if listed.entries.iter().all(|entry| indexed.contains(&entry.digest)) {
+            return Ok(None);
+        }
+        match repository.referrers_support(&listed.subject).await? {
+            Support::Api(_) => return Ok(None),
+            Support::Missing | Support::NotAnIndex(_) => {}
+        }
+    }
+    tag_references(repository, listed).await
+}
+
+async fn tag_references(repository: &Repository, listed: &Listed) -> Result<Option<Tag>> {
+    let changes: Vec<Change> = listed.entries.iter().cloned().map(Change::Append).collect();
+    let written = digest_tag::change(repository, &listed.subject, &changes, false).await?;
+    Ok(Some(written.tag))
+}
