@@ -13,8 +13,6 @@ pub struct Layout {
     pub index: String,
     /// The images of the index: amd64, arm64.
     pub images: [String; 2],
-    /// The layer of the first image, a tar archive that holds `hello.txt`.
-    pub layer: String,
 }
 
 /// Writes a layout with an index of two platforms into the sandbox's working folder.
@@ -26,7 +24,7 @@ pub fn layout(sandbox: &Sandbox, name: &str, content: &str) -> Layout {
     let amd64 = image(&folder, "amd64", content);
     let arm64 = image(&folder, "arm64", content);
     let entries = [(&amd64, "amd64"), (&arm64, "arm64")].map(|(image, architecture)| {
-        let mut entry = image.manifest.clone();
+        let mut entry = image.clone();
         entry["platform"] = json!({"os": "linux", "architecture": architecture});
         entry
     });
@@ -42,17 +40,12 @@ pub fn layout(sandbox: &Sandbox, name: &str, content: &str) -> Layout {
     fs::write(folder.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).expect("a file");
     Layout {
         index: digest(&index),
-        images: [digest(&amd64.manifest), digest(&arm64.manifest)],
-        layer: digest(&amd64.layer),
+        images: [digest(&amd64), digest(&arm64)],
     }
 }
 
-struct Image {
-    manifest: Value,
-    layer: Value,
-}
-
-fn image(folder: &Path, architecture: &str, content: &str) -> Image {
+/// An image for one platform: its descriptor.
+fn image(folder: &Path, architecture: &str, content: &str) -> Value {
     let content = format!("{content}, {architecture}\n");
     let layer = put(
         folder,
@@ -67,10 +60,7 @@ fn image(folder: &Path, architecture: &str, content: &str) -> Image {
     });
     let config = put_json(folder, "application/vnd.oci.image.config.v1+json", &config);
     let manifest = json!({"schemaVersion": 2, "mediaType": IMAGE, "config": config, "layers": [layer]});
-    Image {
-        manifest: put_json(folder, IMAGE, &manifest),
-        layer,
-    }
+    put_json(folder, IMAGE, &manifest)
 }
 
 /// A tar archive with one file in it.

@@ -4,6 +4,8 @@
 //! skipped and its tests pass; with `CI=true` a missing client is a failure. Everything that the clients keep (logins,
 //! caches, images) stays in temporary folders, but for images of the Docker daemon, which are removed after each test.
 
+#![allow(clippy::expect_used, reason = "a test that cannot go on ends")]
+
 #[macro_use]
 mod clients;
 mod cosign;

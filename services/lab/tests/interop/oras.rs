@@ -236,7 +236,7 @@ fn a_referrer_that_oras_deletes_is_no_longer_discovered() {
             format!("manifest delete --plain-http --force {host}/signed@{sbom}"),
         );
 
-        assert_eq!(discover(&sandbox, &place, "", "signed:v1"), [signature.clone()]);
+        assert_eq!(discover(&sandbox, &place, "", "signed:v1"), [signature.as_str()]);
         let held = place
             .referrers("signed", &subject)
             .or_else(|| place.digest_tag("signed", &subject));
@@ -264,7 +264,7 @@ fn oras_copies_an_image_with_its_references_between_the_generations() {
             format!("copy --recursive --from-plain-http --to-plain-http {source}/{name}:v1 {destination}/{name}:v1"),
         );
 
-        assert_eq!(discover(&sandbox, to, "", &format!("{name}:v1")), [sbom.clone()]);
+        assert_eq!(discover(&sandbox, to, "", &format!("{name}:v1")), [sbom.as_str()]);
         assert_eq!(to.referrers(name, &subject).is_some(), to.serves_referrers());
         assert_eq!(to.digest_tag(name, &subject).is_some(), !to.serves_referrers());
     }
@@ -280,14 +280,14 @@ fn what_oras_attached_on_current_is_in_the_api_after_an_upgrade_and_back_under_t
 
     place.registry.restart_as(Config::complete());
     let by_api = "--distribution-spec v1.1-referrers-api";
-    assert_eq!(discover(&sandbox, &place, by_api, "signed:v1"), [before.clone()]);
+    assert_eq!(discover(&sandbox, &place, by_api, "signed:v1"), [before.as_str()]);
     let after = attach(&sandbox, &place, "application/example.signature", "signed:v1");
     let mut both = vec![before.clone(), after];
     both.sort();
     assert_eq!(discover(&sandbox, &place, "", "signed:v1"), both);
 
     place.registry.restart_as(Config::current());
-    assert_eq!(discover(&sandbox, &place, "", "signed:v1"), [before.clone()]);
+    assert_eq!(discover(&sandbox, &place, "", "signed:v1"), [before.as_str()]);
     assert_eq!(place.digest_tag("signed", &subject), Some(vec![before]));
 
     place.registry.restart_as(Config::complete());

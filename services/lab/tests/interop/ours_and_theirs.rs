@@ -7,8 +7,11 @@ use crate::{
 };
 use registry::config::Config;
 
+/// Makes a registry.
+type Open = fn() -> Place;
+
 /// The producers that push references, each with the registries that take them.
-const REFERENCES: [(&str, fn() -> Place); 3] = [
+const REFERENCES: [(&str, Open); 3] = [
     ("intermediate", Place::current),
     ("intermediate", Place::complete),
     ("complete", Place::complete),
@@ -132,7 +135,7 @@ fn what_oras_attached_is_found_and_read_by_our_consumers() {
                 consumer(generation),
                 format!("refs --filter-artifact-type application/example.sbom {host}/app:v1"),
             );
-            assert_eq!(digests(&one), [sbom.clone()]);
+            assert_eq!(digests(&one), [sbom.as_str()]);
             let content = sandbox.run(
                 consumer(generation),
                 format!("artifact get {host}/app:v1 --filter-artifact-type application/example.sbom"),
@@ -259,7 +262,7 @@ fn references_copied_by_our_producer_between_the_generations_are_discovered_by_o
 
         assert_eq!(
             digests(&discovered(&sandbox, to, &format!("{name}:v1"))),
-            [sbom.clone()]
+            [sbom.as_str()]
         );
         assert_eq!(
             digests(&discovered(&sandbox, to, &format!("{name}@{sbom}"))),

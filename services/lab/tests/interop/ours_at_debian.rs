@@ -27,7 +27,7 @@ fn use_all_day(sandbox: &Sandbox, host: &str, ca: &str) {
 
     for generation in ["intermediate", "complete"] {
         let refs = sandbox.json(consumer(generation), format!("refs {host}/team/app:v1 {ca}"));
-        assert_eq!(digests(&refs), [attached.clone()]);
+        assert_eq!(digests(&refs), [attached.as_str()]);
         let content = sandbox.run(
             consumer(generation),
             format!("artifact get {host}/team/app:v1 {ca}"),
@@ -45,7 +45,7 @@ fn use_all_day(sandbox: &Sandbox, host: &str, ca: &str) {
         format!("copy --referrers {host}/team/app:v1 {host}/other/app:v2 {ca}"),
     );
     let refs = sandbox.json(consumer("complete"), format!("refs {host}/other/app:v2 {ca}"));
-    assert_eq!(digests(&refs), [attached.clone()]);
+    assert_eq!(digests(&refs), [attached.as_str()]);
 
     sandbox.run(ours, format!("delete {host}/other/app@{attached} {ca}"));
     let refs = sandbox.json(consumer("complete"), format!("refs {host}/other/app:v2 {ca}"));
