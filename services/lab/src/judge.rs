@@ -154,31 +154,39 @@ impl Bench<'_> {
     }
 
     fn remember(&mut self, step: &Step) {
-        for (name, pattern) in &step.remember {
-            let told = self
-                .evidence
+        for (name, remembered) in &step.remember {
+            let evidence = self.evidence;
+            let of_step = evidence
                 .exchanges
                 .iter()
                 .rev()
-                .find_map(|exchange| told_digest(exchange, &step.step, pattern));
+                .filter(|exchange| exchange.step == step.step);
+            let told = of_step
+                .filter(|exchange| is_meant(exchange, &remembered.request))
+                .find_map(|exchange| match &remembered.pointer {
+                    Some(pointer) => told_text(exchange, pointer),
+                    None => told_digest(exchange),
+                });
             match told {
-                Some(digest) => {
-                    if name == SUBJECT
-                        && let Ok(subject) = Digest::parse(&digest)
-                    {
-                        self.variables
-                            .set(DIGEST_TAG, oci::digest_tag::of(&subject).as_str());
-                    }
-                    self.variables.set(name, digest);
-                }
+                Some(value) => self.set(name, value),
                 None => self.find_failure(
                     &step.step,
                     &format!("${{{name}}}"),
-                    &format!("a successful answer to {pattern} that names a digest"),
+                    &format!("an answer to {} that tells it", remembered.request),
                     "none",
                 ),
             }
         }
+    }
+
+    fn set(&mut self, name: &str, value: String) {
+        if name == SUBJECT
+            && let Ok(subject) = Digest::parse(&value)
+        {
+            self.variables
+                .set(DIGEST_TAG, oci::digest_tag::of(&subject).as_str());
+        }
+        self.variables.set(name, value);
     }
 
     async fn judge_expectation(&mut self, expectation: &Expectation) -> Result<(), JudgeError> {
@@ -385,9 +393,8 @@ fn is_by(exchange: &Exchange, by: &str) -> bool {
     by == ANYBODY || exchange.step == by || exchange.actor.map(Actor::name) == Some(by)
 }
 
-/// The digest that a successful answer to such a request of a step names, in its header or by its bytes.
-fn told_digest(exchange: &Exchange, step: &str, pattern: &RequestPattern) -> Option<String> {
-    let told = exchange.step == step && is_meant(exchange, pattern) && (200..300).contains(&exchange.status);
+/// The digest that a successful answer names, in its header or by the bytes.
+fn told_digest(exchange: &Exchange) -> Option<String> {
     let body = match exchange.method.as_str() {
         "PUT" => &exchange.sent,
         _ => &exchange.received,
@@ -397,7 +404,16 @@ fn told_digest(exchange: &Exchange, step: &str, pattern: &RequestPattern) -> Opt
             .as_deref()
             .map(|text| Digest::sha256(text.as_bytes()).to_string())
     };
-    told.then(|| exchange.digest.clone().or_else(computed)).flatten()
+    let succeeded = (200..300).contains(&exchange.status);
+    succeeded
+        .then(|| exchange.digest.clone().or_else(computed))
+        .flatten()
+}
+
+/// The text at a JSON pointer of an answer.
+fn told_text(exchange: &Exchange, pointer: &str) -> Option<String> {
+    let answer: serde_json::Value = serde_json::from_str(exchange.received.text.as_deref()?).ok()?;
+    answer.pointer(pointer)?.as_str().map(str::to_owned)
 }
 
 fn count(exchanges: &[&Exchange]) -> String {

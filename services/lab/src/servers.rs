@@ -101,6 +101,8 @@ impl Server {
             .arg(&config)
             .env("REGISTRY_HTTP_ADDR", address.to_string())
             .env("REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY", home.join("storage"))
+            // Nothing here is to outlive the run, so nothing waits for the disk.
+            .env("REGISTRY_STORAGE_FILESYSTEM_DURABILITY", "none")
             .stdin(Stdio::null())
             .stdout(log_file)
             .stderr(log_too)

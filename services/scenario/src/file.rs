@@ -5,7 +5,7 @@
 
 use crate::expect::{Content, Expectation};
 use crate::variables::{BEFORE_PLAY, DIGEST_TAG, SUBJECT};
-use crate::{Actor, RequestPattern, Variables, command_line};
+use crate::{Actor, Remembered, Variables, command_line};
 use generations::{ConsumerGeneration, ProducerGeneration, RegistryGeneration, combination};
 use oci::{Digest, ImageReference};
 use serde::{Deserialize, Serialize};
@@ -66,9 +66,9 @@ pub struct Step {
     /// Seconds after which it is ended, and the scenario fails by its name.
     #[serde(default = "default_timeout_seconds")]
     pub timeout_seconds: u64,
-    /// Names for digests: each stands for the one that the last successful answer to such a request of this step named.
+    /// Names for what the last answer to such a request of this step tells: a digest, or a text of its JSON.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub remember: BTreeMap<String, RequestPattern>,
+    pub remember: BTreeMap<String, Remembered>,
 }
 
 /// Why a scenario file cannot be used.

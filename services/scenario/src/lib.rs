@@ -22,6 +22,6 @@ pub use expect::{Content, ExchangeExpectation, Expectation, PrintedExpectation, 
 pub use file::{FileError, Scenario, Step};
 pub use names::Actor;
 pub use outcome::{Exit, Outcome, OutcomeError, StepOutcome};
-pub use pattern::RequestPattern;
+pub use pattern::{Remembered, RequestPattern};
 pub use play::{Cast, PlayError, Program, play};
 pub use variables::{Unknown, Variables};

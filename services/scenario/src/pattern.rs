@@ -69,6 +69,54 @@ impl RequestPattern {
     }
 }
 
+/// What a step is to remember: something of the last answer to such a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remembered {
+    /// Which requests.
+    pub request: RequestPattern,
+    /// The text at this JSON pointer of the answer; without it, the digest that a successful answer names.
+    pub pointer: Option<String>,
+}
+
+impl Remembered {
+    /// Reads `METHOD PATH`, or `METHOD PATH POINTER`.
+    ///
+    /// # Errors
+    /// [`NotARequest`] if it is neither.
+    pub fn parse(text: &str) -> Result<Remembered, NotARequest> {
+        let (request, pointer) = match text.rsplit_once(' ') {
+            Some((request, pointer)) if pointer.starts_with('/') => (request, Some(pointer.to_owned())),
+            _ => (text, None),
+        };
+        Ok(Remembered {
+            request: RequestPattern::parse(request)?,
+            pointer,
+        })
+    }
+}
+
+impl fmt::Display for Remembered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.pointer {
+            Some(pointer) => write!(f, "{} {pointer}", self.request),
+            None => write!(f, "{}", self.request),
+        }
+    }
+}
+
+impl Serialize for Remembered {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Remembered {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Remembered, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Remembered::parse(&text).map_err(serde::de::Error::custom)
+    }
+}
+
 /// Whether `text` has the shape of `pattern`, in which `*` stands for any characters, or none.
 fn glob(pattern: &str, text: &str) -> bool {
     let Some((start, rest)) = pattern.split_once('*') else {
@@ -121,6 +169,29 @@ mod tests {
             let parsed = RequestPattern::parse(pattern).expect(pattern);
             assert_eq!(parsed.matches(method, path), meant, "{pattern}: {method} {path}");
         }
+    }
+
+    #[test]
+    fn what_is_remembered_is_a_digest_or_the_text_at_a_pointer() {
+        for (text, request, pointer) in [
+            ("PUT manifests/latest", "PUT manifests/latest", None),
+            (
+                "PUT manifests/* /errors/0/message",
+                "PUT manifests/*",
+                Some("/errors/0/message"),
+            ),
+        ] {
+            let remembered = Remembered::parse(text).expect(text);
+            assert_eq!(
+                (
+                    remembered.request.to_string().as_str(),
+                    remembered.pointer.as_deref()
+                ),
+                (request, pointer)
+            );
+            assert_eq!(remembered.to_string(), text);
+        }
+        assert!(Remembered::parse("PUT /errors").is_err());
     }
 
     #[test]
