@@ -64,6 +64,8 @@ pub(crate) struct Memory {
 
 /// How often a change is written or refused before it is given up: enough for some tens of writers at once.
 const MAX_ATTEMPTS: u32 = 64;
+/// How often in a row a tag is read again that another writer seems to be replacing.
+const MAX_TORN_READS: u32 = 8;
 /// The pause before a refused change is tried again, at most; grows with the attempts.
 const MAX_RETRY_PAUSE: Duration = Duration::from_millis(500);
 
@@ -229,8 +231,21 @@ enum Try {
 }
 
 impl Update<'_> {
+    /// Reads the tag. A registry that replaces a tag in place may answer 500 to whoever reads it in that moment, as
+    /// distribution 2.8 does: a few more reads tell that from a registry that has failed.
     async fn read(&self) -> Result<Read> {
-        Read::now(self.repository, &self.tag).await
+        let mut failures = 0;
+        loop {
+            match Read::now(self.repository, &self.tag).await {
+                Err(Error::ServerFailed { answer, .. })
+                    if answer.status == 500 && failures < MAX_TORN_READS =>
+                {
+                    failures += 1;
+                    self.step_aside(failures).await;
+                }
+                read => return read,
+            }
+        }
     }
 
     async fn run(&self) -> Result<Written> {
