@@ -157,13 +157,6 @@ mod tests {
     ) -> String {
         let pairs: &[(&str, Value<'_>)] = &[("path", Value::from(path)), ("status", Value::from(200_u64))];
         let fields = [("service".to_owned(), "registry".to_owned())];
-        let record = Record::builder()
-            .level(Level::Warn)
-            .args(format_args!("{message}"))
-            .key_values(&pairs)
-            .build()
-            .level();
-        let _ = record;
         formatter(
             "T",
             &fields,

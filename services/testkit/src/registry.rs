@@ -41,6 +41,15 @@ impl Registry {
         Registry::start(Config::complete())
     }
 
+    /// Runs a test against both configurations, one after the other, and says which one it failed on.
+    pub fn each(test: impl Fn(&Registry)) {
+        for (name, config) in [("current", Config::current()), ("complete", Config::complete())] {
+            let registry = Registry::start(config);
+            let _says = SaysOnPanic(name);
+            test(&registry);
+        }
+    }
+
     /// A registry of this configuration, on a free port whatever `http.addr` says. Without a storage of its own, it gets a
     /// temporary folder, with `durability: none`, as tests cut no power.
     pub fn start(config: Config) -> Registry {
@@ -161,6 +170,17 @@ impl Registry {
             if !std::thread::panicking() {
                 ended.expect("the registry's thread must not panic");
             }
+        }
+    }
+}
+
+/// Names the configuration that a test failed on.
+struct SaysOnPanic(&'static str);
+
+impl Drop for SaysOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("… with the {} configuration", self.0);
         }
     }
 }
