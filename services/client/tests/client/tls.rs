@@ -1,0 +1,81 @@
+//! Certificates: trusted, private, expired, for another name.
+
+use crate::{assert_error, options, repository_of, run};
+use client::{Client, Error, ExitCode, Options, Settings, Tls};
+use std::path::Path;
+use testkit::{Certificate, Registry};
+
+fn start(folder: &Path) -> (Registry, Certificate) {
+    let certificate = Certificate::in_folder(folder);
+    let mut config = Registry::current().config().clone();
+    config.http.tls = Some(certificate.settings());
+    (Registry::start(config), certificate)
+}
+
+fn ping(host: &str, tls: Tls, options: Options) -> Result<(), Error> {
+    let mut settings = Settings::default();
+    settings.set(host, Some(tls), None).expect("set");
+    run(async {
+        let client = Client::new(Options { settings, ..options }).expect("a client");
+        repository_of(&client, host, "a/b").registry().ping().await
+    })
+}
+
+#[test]
+fn a_private_certificate_needs_its_authority_or_no_check() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (registry, certificate) = start(folder.path());
+    let host = registry.host();
+    let trusting = || Options {
+        ca_certs: vec![certificate.certificate.clone()],
+        ..options()
+    };
+    let error = ping(&host, Tls::Enabled, options()).expect_err("unknown");
+    assert_error(&error, ExitCode::Unreachable, &["TLS failed", "--ca-cert"]);
+    ping(&host, Tls::Enabled, trusting()).expect("trusted");
+    ping(&host, Tls::Insecure, options()).expect("not checked");
+    ping(
+        &host,
+        Tls::Enabled,
+        Options {
+            insecure: true,
+            ..options()
+        },
+    )
+    .expect("not checked");
+
+    let error = ping(&host, Tls::Disabled, options()).expect_err("plain http to a TLS port");
+    assert!(
+        matches!(
+            error.exit_code(),
+            ExitCode::Refused | ExitCode::Failed | ExitCode::Unreachable
+        ),
+        "{error}"
+    );
+}
+
+#[test]
+fn tls_to_a_plain_port_says_so() {
+    let registry = Registry::current();
+    let error = ping(&registry.host(), Tls::Enabled, options()).expect_err("no TLS there");
+    assert_error(&error, ExitCode::Unreachable, &["registry set --tls disabled"]);
+}
+
+#[test]
+fn a_certificate_file_that_is_none_is_refused_before_any_request() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("ca.pem");
+    for content in [
+        "",
+        "nonsense",
+        "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+    ] {
+        std::fs::write(&path, content).expect("written");
+        let options = Options {
+            ca_certs: vec![path.clone()],
+            ..options()
+        };
+        let error = Client::new(options).err().expect("no certificate");
+        assert_error(&error, ExitCode::Usage, &["ca.pem"]);
+    }
+}
