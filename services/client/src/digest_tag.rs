@@ -67,7 +67,7 @@ const MAX_ATTEMPTS: u32 = 64;
 /// How often in a row a tag is read again that another writer seems to be replacing.
 const MAX_TORN_READS: u32 = 8;
 /// The pause before a refused change is tried again, at most; grows with the attempts.
-const MAX_RETRY_PAUSE: Duration = Duration::from_millis(500);
+const MAX_RETRY_PAUSE: Duration = Duration::from_millis(200);
 
 /// Reads the index under the digest tag of a subject; `None` if there is no such tag.
 ///

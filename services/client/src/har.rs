@@ -124,7 +124,7 @@ impl Recording {
             let redirect = headers
                 .iter()
                 .find(|(name, _)| name.eq_ignore_ascii_case("location"));
-            entry.response.redirect_url = redirect.map(|(_, v)| v.clone()).unwrap_or_default();
+            entry.response.redirect_url = redirect.map(|(_, v)| redact::url(v)).unwrap_or_default();
             entry.response.status = status;
             entry.response.status_text = reason.to_owned();
             entry.response.headers = named(headers);

@@ -46,6 +46,16 @@ pub(super) async fn write(
         copied.manifests += 1;
         copied.digest_tags.extend(step.tag.clone());
     }
+    // A list may name the image itself; registries want what is listed to be there.
+    let names_root = |listed: &Listed| {
+        listed
+            .entries
+            .iter()
+            .any(|entry| entry.digest == plan.root.digest)
+    };
+    if plan.listed.iter().any(names_root) {
+        put(to, &plan.root, Some(&ManifestRef::Digest(plan.root.digest))).await?;
+    }
     for listed in &plan.listed {
         copied.digest_tags.extend(list(to, listed, &indexed).await?);
     }

@@ -184,7 +184,7 @@ fn lies_about_a_blob_end_the_download() {
         ),
         (serving(|_| Reply::endless(200, &[])), "expected 12 bytes"),
         (
-            serving(|_| Reply::BytesThenClose(b"HTTP/1.1 200 OK\r\n\r\nhello".to_vec())),
+            serving(|_| Reply::BytesThenClose(b"HTTP/1.0 200 OK\r\n\r\nhello".to_vec())),
             "expected 12 bytes, received 5",
         ),
         (
