@@ -49,13 +49,30 @@ impl WholeFile {
             .map_err(|error| Failure::io("write", &self.path, &error))
     }
 
+    /// Ends the writing, and keeps the content aside without holding a file open.
+    pub fn close(self) -> ReadyFile {
+        ReadyFile {
+            temporary: self.temporary.into_temp_path(),
+            path: self.path,
+        }
+    }
+}
+
+/// A file that is complete but not in its place; dropped before, it leaves nothing.
+#[derive(Debug)]
+pub struct ReadyFile {
+    temporary: tempfile::TempPath,
+    path: PathBuf,
+}
+
+impl ReadyFile {
     /// Puts the file in its place, over one that was there.
     ///
     /// # Errors
     /// If it cannot be moved there, such as onto a folder.
     pub fn finish(self) -> Result<PathBuf, Failure> {
         match self.temporary.persist(&self.path) {
-            Ok(_) => Ok(self.path),
+            Ok(()) => Ok(self.path),
             Err(error) => Err(Failure::io("write", &self.path, &error.error)),
         }
     }
@@ -68,7 +85,7 @@ impl WholeFile {
 pub fn write(path: &Path, content: &[u8]) -> Result<PathBuf, Failure> {
     let mut file = WholeFile::create(path)?;
     file.write(content)?;
-    file.finish()
+    file.close().finish()
 }
 
 /// The place of a file, named by somebody else, in a folder of the caller's.

@@ -48,7 +48,7 @@ pub fn short(digest: &Digest) -> String {
 
 fn done_line(blob: &Descriptor, outcome: BlobOutcome) -> String {
     let how = match outcome {
-        BlobOutcome::Copied => "copied",
+        BlobOutcome::Copied => "transferred",
         BlobOutcome::Mounted => "mounted",
         BlobOutcome::Present => "already there",
     };

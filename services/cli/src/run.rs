@@ -2,12 +2,14 @@
 
 use crate::globals::join_verbose_level;
 use crate::{Failure, Globals, Output, ReportArgs, ReportFormat, logging, progress};
+use client::progress::Progress;
 use client::{Client, Options, Settings};
 use serde::Serialize;
 use std::cell::OnceCell;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::rc::Rc;
 
 /// Names a file for the recording where `--har` does not.
 pub const HAR_VARIABLE: &str = "REFERRERS_LAB_HAR";
@@ -21,12 +23,14 @@ pub struct Context {
     pub output: Output,
     globals: Globals,
     client: OnceCell<Client>,
+    progress: Rc<dyn Progress>,
 }
 
 impl Context {
     fn new(globals: Globals) -> Context {
         Context {
             output: Output::new(globals.quiet),
+            progress: progress::observer(globals.quiet, globals.verbose.is_some()),
             globals,
             client: OnceCell::new(),
         }
@@ -47,13 +51,18 @@ impl Context {
             insecure: globals.insecure,
             ca_certs: globals.ca_cert.iter().cloned().collect(),
             har: self.har(),
-            progress: progress::observer(globals.quiet, globals.verbose.is_some()),
+            progress: Rc::clone(&self.progress),
             ..Options::default()
         })?;
         if globals.insecure {
             self.output.warn("--insecure: certificates are not checked");
         }
         Ok(self.client.get_or_init(|| client))
+    }
+
+    /// Who watches transfers: the client tells it of uploads, and a command of what it reads itself.
+    pub fn progress(&self) -> &dyn Progress {
+        &*self.progress
     }
 
     /// Prints a command's report: the text for a person, the value for a program.

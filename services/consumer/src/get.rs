@@ -2,11 +2,11 @@
 
 use crate::arguments::{FilterArgs, GetArgs};
 use crate::choose::shown_type;
+use crate::fetch::fetch;
 use crate::find::{self, Entry};
 use crate::list::printable;
 use cli::{Context, Failure, files};
 use client::{ExitCode, Manifest, Repository};
-use futures_util::TryStreamExt;
 use generations::ConsumerPolicy;
 use oci::manifest::ANNOTATION_TITLE;
 use oci::{Descriptor, ImageReference, ManifestRef, ManifestView};
@@ -204,12 +204,14 @@ async fn to_folder(
         );
         return Err(Failure::new(ExitCode::Failed, message));
     }
+    // All of it is verified before any of it is put in place.
+    let mut ready = Vec::with_capacity(pieces.len());
     for (piece, place) in pieces.iter().zip(&places) {
         let mut file = files::WholeFile::create(place)?;
-        let mut stream = repository.get_blob(piece).await?;
-        while let Some(bytes) = stream.try_next().await? {
-            file.write(&bytes)?;
-        }
+        fetch(repository, piece, context, |bytes| file.write(bytes)).await?;
+        ready.push(file.close());
+    }
+    for file in ready {
         let written = file.finish()?;
         context.output.text(&written.display().to_string())?;
     }
@@ -238,10 +240,10 @@ async fn to_standard_output(
     };
     for piece in pieces {
         let mut kept = tempfile::tempfile().map_err(failed)?;
-        let mut stream = repository.get_blob(piece).await?;
-        while let Some(bytes) = stream.try_next().await? {
-            std::io::Write::write_all(&mut kept, &bytes).map_err(failed)?;
-        }
+        fetch(repository, piece, context, |bytes| {
+            std::io::Write::write_all(&mut kept, bytes).map_err(failed)
+        })
+        .await?;
         kept.rewind().map_err(failed)?;
         let mut buffer = vec![0; PIECE_BYTES];
         loop {

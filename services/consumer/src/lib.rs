@@ -5,6 +5,7 @@
 
 pub mod arguments;
 mod choose;
+mod fetch;
 mod find;
 mod get;
 mod lint;

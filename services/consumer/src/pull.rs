@@ -1,10 +1,10 @@
 //! `pull`: index, platform, manifest, config and layers, every digest verified. No list of references is asked for.
 
 use crate::arguments::PullArgs;
+use crate::fetch::fetch;
 use cli::{Context, Failure, ReportArgs};
 use client::location::LayoutReference;
 use client::{CopyOptions, ExitCode, Location, Manifest, Repository};
-use futures_util::TryStreamExt;
 use oci::{Descriptor, ImageReference, ManifestRef, ManifestView, Platform, media_type};
 use serde_json::json;
 
@@ -107,10 +107,8 @@ async fn verify(image: &ImageReference, platform: &Platform, context: &Context) 
         .collect();
     let mut bytes = 0;
     for blob in &blobs {
-        let mut stream = repository.get_blob(blob).await?;
-        while let Some(piece) = stream.try_next().await? {
-            bytes += piece.len() as u64;
-        }
+        fetch(&repository, blob, context, |_| Ok(())).await?;
+        bytes += blob.size;
     }
     context.output.note(&format!(
         "{image}: manifest {} and {} blobs verified, {}",

@@ -180,7 +180,7 @@ fn quiet_prints_data_alone_and_progress_is_plain_lines_without_a_terminal() {
     let host = registry.host();
     let tool = producer("current");
     let loud = tool
-        .line(&format!("copy {host}/app:latest oci:one:latest"))
+        .line(&format!("copy {host}/app:latest {host}/one:latest"))
         .expect(0);
     assert!(
         loud.stderr.lines().any(|line| line.starts_with("blob sha256:")),
@@ -193,7 +193,7 @@ fn quiet_prints_data_alone_and_progress_is_plain_lines_without_a_terminal() {
         loud.stderr
     );
     let quiet = tool
-        .line(&format!("--quiet copy {host}/app:latest oci:two:latest"))
+        .line(&format!("--quiet copy {host}/app:latest {host}/two:latest"))
         .expect(0);
     assert_eq!(quiet.stderr, "");
     assert_eq!(quiet.stdout, loud.stdout);
