@@ -21,11 +21,16 @@ struct Answers {
     large: (String, Bytes),
 }
 
-/// A server of the content that `bench files` writes, from memory. Must be called inside an actix system.
+/// A server of the content that `bench files` writes, from memory; without a scale, of `/v2/` alone. Must be called inside
+/// an actix system.
 ///
 /// # Errors
 /// If the address cannot be listened on.
-pub fn server(address: SocketAddr, workers: usize, scale: &Scale) -> io::Result<(Server, SocketAddr)> {
+pub fn server(
+    address: SocketAddr,
+    workers: usize,
+    scale: Option<&Scale>,
+) -> io::Result<(Server, SocketAddr)> {
     let answers = web::Data::new(answers(scale));
     let listener = TcpListener::bind(address)?;
     let address = listener.local_addr()?;
@@ -38,11 +43,12 @@ pub fn server(address: SocketAddr, workers: usize, scale: &Scale) -> io::Result<
     Ok((server.disable_signals().run(), address))
 }
 
-fn answers(scale: &Scale) -> Answers {
+fn answers(scale: Option<&Scale>) -> Answers {
     let mut answers = Answers {
         whole: HashMap::from([("/v2/".to_owned(), Bytes::from_static(b"{}"))]),
         large: (String::new(), Bytes::new()),
     };
+    let Some(scale) = scale else { return answers };
     for (path, content) in content::files(scale) {
         match content {
             FileContent::Whole(bytes) => {

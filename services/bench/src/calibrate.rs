@@ -90,7 +90,7 @@ fn start_bare() -> std::io::Result<SocketAddr> {
     let (tell, told) = mpsc::channel();
     std::thread::spawn(move || {
         actix_rt::System::new().block_on(async move {
-            match bare::server(SocketAddr::from(([127, 0, 0, 1], 0)), 2, &Scale::FULL) {
+            match bare::server(SocketAddr::from(([127, 0, 0, 1], 0)), 2, Some(&Scale::FULL)) {
                 Ok((server, address)) => {
                     let _ = tell.send(Ok(address));
                     let _ = server.await;

@@ -5,6 +5,7 @@ use bench::settings::{Kind, Scale, Settings, Target};
 use bench::workload::WORKLOADS;
 use bench::{calibrate, content, curve, run};
 use clap::Parser;
+use std::net::TcpStream;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
             let scale = if smoke { Scale::SMOKE } else { Scale::FULL };
             content::write_files(&folder, &scale).map_err(failed)
         }
+        Some(Job::Reach { address }) => TcpStream::connect(address).map(drop).map_err(failed),
         Some(Job::List) => {
             for workload in WORKLOADS {
                 println!(

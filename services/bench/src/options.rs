@@ -36,6 +36,12 @@ pub enum Job {
     },
     /// List the workloads
     List,
+    /// Succeed if something listens there: for scripts that wait for a server
+    Reach {
+        /// Where
+        #[arg(value_name = "HOST:PORT", value_parser = address)]
+        address: SocketAddr,
+    },
 }
 
 /// Options of the workloads.
@@ -83,7 +89,7 @@ pub struct RunOptions {
     /// Write a table of medians to this file as Markdown
     #[arg(long, value_name = "FILE")]
     pub markdown: Option<PathBuf>,
-    /// One round of one second with small sizes: finds errors, tells no times
+    /// One round of at most one second with small sizes: finds errors, tells no times
     #[arg(long)]
     pub smoke: bool,
 }
@@ -125,7 +131,11 @@ impl RunOptions {
         let smoke = self.smoke;
         Settings {
             rounds: if smoke { 1 } else { self.rounds.max(1) },
-            duration: Duration::from_secs_f64(if smoke { 1.0 } else { self.seconds }),
+            duration: Duration::from_secs_f64(if smoke {
+                self.seconds.min(1.0)
+            } else {
+                self.seconds
+            }),
             connections: self.connections.max(1),
             threads: self.threads.max(1),
             scale: if smoke { Scale::SMOKE } else { Scale::FULL },

@@ -406,7 +406,7 @@ mod tests {
             body.extend(b"0\r\nTrailer: x\r\n\r\n");
             let sent = body.len();
             body.extend(b"HTTP");
-            let (mut chunks, mut content, mut used) = (Chunks::default(), Vec::new(), 0);
+            let (mut chunks, mut content, mut used) = (Chunks::default(), Vec::<u8>::new(), 0);
             for piece in body.chunks(cut) {
                 used += chunks.take(piece, |range| content.extend(&piece[range])).expect("well-formed");
             }

@@ -17,13 +17,17 @@ struct Options {
     /// Small sizes, as with `bench --smoke`
     #[arg(long)]
     smoke: bool,
+    /// No content but the answer to /v2/: for what costs before the first request
+    #[arg(long)]
+    empty: bool,
 }
 
 fn main() -> ExitCode {
     let options = Options::parse();
     let scale = if options.smoke { Scale::SMOKE } else { Scale::FULL };
     let served = actix_rt::System::new().block_on(async {
-        let (server, address) = bench::bare::server(options.address, options.workers, &scale)?;
+        let scale = (!options.empty).then_some(&scale);
+        let (server, address) = bench::bare::server(options.address, options.workers, scale)?;
         println!("{address}");
         server.await
     });
