@@ -72,8 +72,8 @@ pub enum Error {
     DigestMismatch {
         /// The digest told.
         expected: Digest,
-        /// The digest of what came.
-        computed: Digest,
+        /// The digest of what came. Boxed, to keep every result small.
+        computed: Box<Digest>,
     },
     /// A manifest names content that the repository does not have.
     #[error("the manifest names {} that the repository does not have: push what is missing first", count(.blobs.len(), .manifests.len()))]

@@ -19,6 +19,7 @@ mod referrers;
 mod tags;
 mod upgrade;
 mod uploads;
+mod usage;
 mod verify;
 
 pub use blobs::{Blob, Mounted};
@@ -30,6 +31,7 @@ pub use referrers::{ReferrerPage, ReferrerQuery};
 pub use tags::Page;
 pub use upgrade::Indexed;
 pub use uploads::{Receiving, UploadStatus};
+pub use usage::Usage;
 pub use verify::{Damage, Verified, Verify};
 
 use crate::storage::Storage;

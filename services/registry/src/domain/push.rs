@@ -226,7 +226,7 @@ fn checked_digest(push: &ManifestPush) -> Result<Digest> {
     match expected {
         Some(expected) if *expected != computed => Err(Error::DigestMismatch {
             expected: *expected,
-            computed,
+            computed: Box::new(computed),
         }),
         _ => Ok(computed),
     }

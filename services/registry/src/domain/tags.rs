@@ -28,9 +28,8 @@ impl Page {
             json: String::from("["),
             next: None,
         };
-        let mut taken = 0;
         let mut last = "";
-        for name in names {
+        for (taken, name) in names.enumerate() {
             if limit.is_some_and(|limit| taken >= limit) {
                 // A page of none cannot say where the next would begin.
                 page.next = (taken > 0).then(|| last.to_owned());
@@ -40,7 +39,6 @@ impl Page {
             page.json.push_str(name);
             page.json.push('"');
             last = name;
-            taken += 1;
         }
         page.json.push(']');
         page

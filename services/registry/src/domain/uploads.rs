@@ -28,7 +28,7 @@ enum Session {
     /// A request is writing.
     Busy,
     /// The hash of this many bytes.
-    Resting(Hasher, u64),
+    Resting(Box<Hasher>, u64),
 }
 
 impl Sessions {
@@ -82,7 +82,7 @@ impl Registry {
             id: random_id(),
         };
         self.storage().begin_upload(&key, algorithm)?;
-        let resting = Session::Resting(Hasher::new(algorithm), 0);
+        let resting = Session::Resting(Box::new(Hasher::new(algorithm)), 0);
         self.0.sessions.lock().insert(key.id.clone(), resting);
         Ok(UploadStatus {
             id: key.id,
@@ -126,7 +126,7 @@ impl Registry {
         let found = self.find_upload(name, id)?;
         let resting = match self.0.sessions.lock().insert(id.to_owned(), Session::Busy) {
             Some(Session::Busy) => return Err(Error::UploadBusy { id: id.to_owned() }),
-            Some(Session::Resting(hasher, hashed)) => Some((hasher, hashed)),
+            Some(Session::Resting(hasher, hashed)) => Some((*hasher, hashed)),
             None => None,
         };
         let opened = self.open_upload(&found.key, from, resting.clone());
@@ -184,7 +184,9 @@ impl Registry {
     fn rest(&self, id: &str, state: Option<(Hasher, u64)>) {
         let mut sessions = self.0.sessions.lock();
         match state {
-            Some((hasher, hashed)) => sessions.insert(id.to_owned(), Session::Resting(hasher, hashed)),
+            Some((hasher, hashed)) => {
+                sessions.insert(id.to_owned(), Session::Resting(Box::new(hasher), hashed))
+            }
             None => sessions.remove(id),
         };
     }
@@ -300,7 +302,7 @@ impl Receiving {
             registry.storage().drop_upload(&self.upload)?;
             return Err(Error::DigestMismatch {
                 expected: *expected,
-                computed,
+                computed: Box::new(computed),
             });
         }
         let _lease = registry.0.locks.lease(computed);

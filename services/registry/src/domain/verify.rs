@@ -133,6 +133,9 @@ pub struct Verified {
     pub repaired: usize,
 }
 
+/// What a manifest says: what it leads to, and its places among referrers, each a subject and the descriptor to list.
+type Says = (Edges, Vec<(Digest, Bytes)>);
+
 /// A walk through the store.
 struct Walk<'a> {
     registry: &'a Registry,
@@ -232,11 +235,7 @@ impl Walk<'_> {
     }
 
     /// A manifest's edges and places among referrers, if its bytes are there.
-    fn manifest(
-        &mut self,
-        name: &RepositoryName,
-        digest: Digest,
-    ) -> Result<Option<(Edges, Vec<(Digest, Bytes)>)>> {
+    fn manifest(&mut self, name: &RepositoryName, digest: Digest) -> Result<Option<Says>> {
         let registry = self.registry;
         let lost = Damage::ManifestLost(name.clone(), digest);
         let removal = [Change::Remove(Key::Manifest(name.clone(), digest))];
@@ -276,11 +275,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn completeness(
-        &mut self,
-        name: &RepositoryName,
-        manifests: &BTreeMap<Digest, (Edges, Vec<(Digest, Bytes)>)>,
-    ) -> Result<()> {
+    fn completeness(&mut self, name: &RepositoryName, manifests: &BTreeMap<Digest, Says>) -> Result<()> {
         let storage = self.registry.storage();
         let capabilities = self.registry.capabilities();
         for (digest, (edges, _)) in manifests {
@@ -319,11 +314,7 @@ impl Walk<'_> {
         self.damaged(&damage, &[])
     }
 
-    fn referrers(
-        &mut self,
-        name: &RepositoryName,
-        manifests: BTreeMap<Digest, (Edges, Vec<(Digest, Bytes)>)>,
-    ) -> Result<()> {
+    fn referrers(&mut self, name: &RepositoryName, manifests: BTreeMap<Digest, Says>) -> Result<()> {
         let storage = self.registry.storage();
         let mut expected: BTreeMap<(Digest, Digest), Bytes> = BTreeMap::new();
         for (referrer, (_, places)) in manifests {
