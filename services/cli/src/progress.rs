@@ -102,8 +102,7 @@ impl Progress for Bars {
         if let Some(bar) = self.moving.borrow_mut().remove(&descriptor.digest) {
             bar.finish_and_clear();
         }
-        // A terminal that went away leaves nobody to tell.
-        let _ = self.all.println(done_line(descriptor, outcome));
+        self.all.suspend(|| Lines.blob_done(descriptor, outcome));
     }
 }
 

@@ -1,7 +1,7 @@
 //! `attach` and `artifact put`: push a reference, in the order that leaves the least behind when something fails.
 //!
-//! 1. The subject is resolved, and the referrers API asked, once, where the generation acts on the answer: a failure here
-//!    leaves nothing in the registry.
+//! 1. The subject is resolved, and the referrers API asked, once, where the generation acts on the answer; where it is
+//!    missing, the digest tag is looked at. A failure here leaves nothing in the registry.
 //! 2. Blobs: a failure leaves blobs that nothing refers to.
 //! 3. The manifest: a refusal leaves those blobs.
 //! 4. The digest tag, where the API is missing: a failure leaves a manifest that is not listed; the same command again lists it.
@@ -178,18 +178,24 @@ impl Listing {
             WhenApiIsMissing::Nothing => return Ok(Listing::Unknown),
             WhenApiIsMissing::PushDigestTag => {}
         }
-        let support = repository.referrers_support(&subject.digest).await;
-        match support.map_err(|error| Failure::from(error).and("nothing was written"))? {
-            Support::Api(_) => Ok(Listing::Registry),
-            Support::Missing => Ok(Listing::DigestTag),
-            Support::NotAnIndex(answer) => {
-                context.output.warn(&format!(
-                    "{} answered 200, but with {}; the referrers API counts as missing",
-                    answer.url, answer.found
-                ));
-                Ok(Listing::DigestTag)
-            }
+        let unwritten = |error: client::Error| Failure::from(error).and("nothing was written");
+        match repository
+            .referrers_support(&subject.digest)
+            .await
+            .map_err(unwritten)?
+        {
+            Support::Api(_) => return Ok(Listing::Registry),
+            Support::Missing => {}
+            Support::NotAnIndex(answer) => context.output.warn(&format!(
+                "{} answered 200, but with {}; the referrers API counts as missing",
+                answer.url, answer.found
+            )),
         }
+        // A tag that holds something else is found out now rather than when the manifest is there.
+        digest_tag::read(repository, &subject.digest)
+            .await
+            .map_err(unwritten)?;
+        Ok(Listing::DigestTag)
     }
 
     const fn name(self) -> &'static str {

@@ -228,6 +228,27 @@ fn a_failing_api_is_no_missing_api_and_nothing_is_written() {
 }
 
 #[test]
+fn a_digest_tag_that_holds_an_image_is_not_overwritten_and_nothing_is_written() {
+    let registry = Registry::current();
+    let image = Image::push(&registry, "app");
+    let arm = registry
+        .get(&format!("/v2/app/manifests/{}", image.manifests[1]))
+        .text();
+    let tag = oci::digest_tag::of(&image.index);
+    testkit::image::push_manifest(&registry, "app", Some(tag.as_str()), IMAGE, &arm);
+    let name = format!("{}/app:latest", registry.host());
+    let ran = producer("intermediate")
+        .run(&["attach", "hello.txt", "text/plain", "misc", &name])
+        .expect(1);
+    for part in [tag.as_str(), IMAGE, "nothing was written"] {
+        assert!(ran.stderr.contains(part), "{part}: {}", ran.stderr);
+    }
+    assert_eq!(registry.get(&format!("/v2/app/manifests/{tag}")).text(), arm);
+    let blob = oci::Digest::sha256(b"hello world\n");
+    assert_eq!(registry.get(&format!("/v2/app/blobs/{blob}")).status, 404);
+}
+
+#[test]
 fn an_image_that_is_not_there_cannot_be_referred_to() {
     let registry = Registry::complete();
     let name = format!("{}/nothing:latest", registry.host());
