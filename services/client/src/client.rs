@@ -30,7 +30,8 @@ impl Default for Timeouts {
     fn default() -> Timeouts {
         Timeouts {
             connect: Duration::from_secs(10),
-            first_byte: Duration::from_secs(60),
+            // A registry may hash a large blob again before it answers the last PUT.
+            first_byte: Duration::from_secs(120),
             idle: Duration::from_secs(30),
             document: Duration::from_secs(120),
         }

@@ -230,6 +230,12 @@ enum Try {
     Lost,
 }
 
+impl Try {
+    fn is_done(&self) -> bool {
+        matches!(self, Try::Done { .. })
+    }
+}
+
 impl Update<'_> {
     /// Reads the tag. A registry that replaces a tag in place may answer 500 to whoever reads it in that moment, as
     /// distribution 2.8 does: a few more reads tell that from a registry that has failed.
@@ -252,17 +258,22 @@ impl Update<'_> {
         let mut attempts = 0;
         loop {
             let read = self.read().await?;
-            let Some(next) = self.pending(&read) else {
-                return Ok(self.written(attempts, self.honours() == Some(true)));
+            let tried = match self.pending(&read) {
+                None if attempts == 0 || self.honours() == Some(true) => {
+                    return Ok(self.written(attempts, self.honours() == Some(true)));
+                }
+                // Another writer, who had read the change before it was lost, brought it back: it can be lost again.
+                None => self.settle(read.began.elapsed(), attempts).await?,
+                Some(_) if attempts >= MAX_ATTEMPTS => {
+                    let left = "it does not hold this change; what others wrote is untouched";
+                    return Err(self.conflict(attempts, left));
+                }
+                Some(next) => {
+                    attempts += 1;
+                    self.attempt(&read, next, attempts).await?
+                }
             };
-            if attempts >= MAX_ATTEMPTS {
-                return Err(self.conflict(
-                    attempts,
-                    "it does not hold this change; what others wrote is untouched",
-                ));
-            }
-            attempts += 1;
-            match self.attempt(&read, next, attempts).await? {
+            match tried {
                 Try::Done { conditional } => return Ok(self.written(attempts, conditional)),
                 Try::Lost => self.step_aside(attempts).await,
             }
@@ -329,12 +340,15 @@ impl Update<'_> {
     /// Reads the tag back until it stayed unchanged, with the change in it, longer than any writer may take between its
     /// read and its write. Whoever writes after that has read the change.
     async fn settle(&self, took: Duration, attempts: u32) -> Result<Try> {
-        let quiet = (took * QUIET_FACTOR).clamp(MIN_QUIET, MAX_QUIET);
+        let mut slowest = took;
         let deadline = Instant::now() + MAX_SETTLING;
         let mut unchanged: Option<(Option<Digest>, Instant)> = None;
         while Instant::now() < deadline {
+            let quiet = (slowest * QUIET_FACTOR).clamp(MIN_QUIET, MAX_QUIET);
             actix_rt::time::sleep(quiet.mul_f64(rand::random_range(0.1..0.3))).await;
             let read = self.read().await?;
+            // A read is half of what a writer does: what slows this one down slows the others down.
+            slowest = slowest.max(read.began.elapsed() * 2);
             if self.pending(&read).is_some() {
                 log::debug!(
                     "{}:{}: another writer was faster, attempt {attempts}",
@@ -400,7 +414,8 @@ impl Update<'_> {
 
 /// How much longer than its own read and write a writer waits for those of others.
 const QUIET_FACTOR: u32 = 8;
-/// The shortest and longest such wait.
+/// The shortest and longest such wait. A writer that takes longer than this between its read and its write, such as one
+/// that was suspended, can still drop what others wrote: without conditional requests nobody can prevent that.
 const MIN_QUIET: Duration = Duration::from_millis(1_500);
 const MAX_QUIET: Duration = Duration::from_secs(10);
 /// How long a writer waits for quiet, all in all.

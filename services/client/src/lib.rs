@@ -10,7 +10,7 @@
 //! | [`store`] | [`Store`]: a repository or a layout, with one set of methods, for code that does not care which |
 //! | [`referrers`] | asks the referrers API; tells which path answered, or that it is missing |
 //! | [`digest_tag`] | reads, extends, mends and prunes the index under a digest tag, without losing entries |
-//! | [`copy`] | copies images between any two locations, with their references on demand |
+//! | [`mod@copy`] | copies images between any two locations, with their references on demand |
 //! | [`layout`] | OCI image layouts: folders, and tar archives for reading |
 //! | [`settings`] | the configuration file, `registry set` |
 //! | [`har`] | the recorder of all exchanges, HAR 1.2 |

@@ -179,10 +179,9 @@ impl Repository {
         artifact_type: Option<&str>,
     ) -> Result<Result<(ApiPath, Page), Support>> {
         let known = self.memory().paths.borrow().get(self.registry().name()).copied();
-        let paths = match known {
-            Some(known) => vec![known],
-            None => ApiPath::ALL.to_vec(),
-        };
+        let mut paths = ApiPath::ALL;
+        // The path that answered before comes first; the other one still has to say 404 before the API is missing.
+        paths.sort_by_key(|path| Some(*path) != known);
         let mut strange = None;
         for path in paths {
             match self.ask_first(path, subject, artifact_type).await? {

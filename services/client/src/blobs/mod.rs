@@ -4,7 +4,7 @@ mod download;
 mod upload;
 mod verify;
 
-pub(crate) use verify::{Wrong, collect, verified};
+pub(crate) use verify::{Wrong, collect, verified, watch};
 
 use crate::{
     Repository, Result,

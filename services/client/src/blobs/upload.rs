@@ -3,7 +3,7 @@
 //! Small blobs go in one PUT; larger ones in one streamed PATCH and an empty PUT, so that the registry can say how far it
 //! got. The registry verifies the digest; a source whose bytes are wrong ends the upload before its last piece.
 
-use super::verify::{Wrong, verified};
+use super::verify::{Wrong, verified, watch};
 use crate::{
     Asked, Error, Repository, Result,
     auth::{self, Scopes},
@@ -12,7 +12,6 @@ use crate::{
     session::Ask,
     transport::{Body, Method, Response, header},
 };
-use futures_util::StreamExt;
 use oci::{Descriptor, RepositoryName, Route, headers, media_type, routes::query_value};
 use url::Url;
 
@@ -206,7 +205,7 @@ impl Upload<'_> {
                         if claimed.algorithm() == self.blob.digest.algorithm()
                             && claimed != self.blob.digest =>
                     {
-                        let (expected, computed) = (self.blob.digest, claimed);
+                        let (expected, computed) = (Box::new(self.blob.digest), Box::new(claimed));
                         Err(Wrong::Digest { expected, computed }.at(&at))
                     }
                     _ => Ok(Step::Done),
@@ -261,14 +260,7 @@ impl Upload<'_> {
         };
         let stream = self.source.open(offset).await?;
         let stream = verified(stream, self.blob, offset, move |wrong| wrong.at(&at));
-        let (client, digest) = (self.repository.client().clone(), self.blob.digest);
-        let mut position = offset;
-        Ok(Box::pin(stream.inspect(move |piece| {
-            if let Ok(piece) = piece {
-                position += piece.len() as u64;
-                client.progress().blob_moved(&digest, position);
-            }
-        })))
+        Ok(watch(stream, self.repository.client(), self.blob, offset))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Streams whose last piece is held back until all bytes were verified.
 
-use crate::{Asked, Error, Result, repository::ByteStream};
+use crate::{Asked, Client, Error, Result, repository::ByteStream};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use oci::{Descriptor, Digest, Hasher};
@@ -10,7 +10,10 @@ pub(crate) enum Wrong {
     /// More or fewer bytes than the descriptor says.
     Length { expected: u64, received: u64 },
     /// Other bytes.
-    Digest { expected: Digest, computed: Digest },
+    Digest {
+        expected: Box<Digest>,
+        computed: Box<Digest>,
+    },
 }
 
 impl Wrong {
@@ -25,8 +28,8 @@ impl Wrong {
             },
             Wrong::Digest { expected, computed } => Error::DigestMismatch {
                 at,
-                expected: Box::new(expected),
-                computed: Box::new(computed),
+                expected,
+                computed,
             },
         }
     }
@@ -78,6 +81,7 @@ impl Verifier {
             let computed = hasher.finish();
             let expected = self.blob.digest;
             if computed != expected {
+                let (expected, computed) = (Box::new(expected), Box::new(computed));
                 return Err(Wrong::Digest { expected, computed });
             }
         }
@@ -117,6 +121,17 @@ pub(crate) fn verified(
                 Ok(None) => {}
                 Err(wrong) => return Some((Err(error(wrong)), None)),
             }
+        }
+    }))
+}
+
+/// Tells the observer how far a stream of a blob from `offset` on has come.
+pub(crate) fn watch(stream: ByteStream, client: &Client, blob: &Descriptor, offset: u64) -> ByteStream {
+    let (client, digest, mut position) = (client.clone(), blob.digest, offset);
+    Box::pin(stream.inspect(move |piece| {
+        if let Ok(piece) = piece {
+            position += piece.len() as u64;
+            client.progress().blob_moved(&digest, position);
         }
     }))
 }

@@ -67,7 +67,7 @@ pub async fn copy(
         ManifestRef::Tag(tag) => Some(tag.clone()),
         ManifestRef::Digest(_) => None,
     };
-    write::write(&from, &to, plan, tag.as_ref(), options).await
+    write::write(client, &from, &to, plan, tag.as_ref(), options).await
 }
 
 /// The manifest to copy: what the location names, or the one of the wanted platform in it.

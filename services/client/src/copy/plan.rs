@@ -213,6 +213,10 @@ impl Planner<'_> {
                 continue;
             };
             let is_list = parsed.suffix.is_none();
+            // What a digest tag lists was found as references, and is listed as the destination can.
+            if is_list && self.options.referrers {
+                continue;
+            }
             let Some(manifest) = self.from.try_get_manifest(&ManifestRef::Tag(tag.clone())).await? else {
                 continue;
             };

@@ -5,12 +5,14 @@ use super::{
     plan::{Listed, Plan},
 };
 use crate::{
-    Condition, Manifest, Repository, Result, Store,
+    Client, Condition, Manifest, Repository, Result, Store,
+    blobs::watch,
     digest_tag::{self, Change},
     progress::BlobOutcome,
     referrers::Support,
+    repository::{BlobSource, ByteStream},
 };
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::{StreamExt, TryStreamExt, future::LocalBoxFuture};
 use oci::{Descriptor, Digest, ManifestRef, Tag};
 use std::collections::HashSet;
 
@@ -20,6 +22,7 @@ const DEFAULT_JOBS: usize = 4;
 const MAX_JOBS: usize = 32;
 
 pub(super) async fn write(
+    client: &Client,
     from: &Store,
     to: &Store,
     plan: Plan,
@@ -36,7 +39,7 @@ pub(super) async fn write(
         referrers: plan.referrers,
         digest_tags: Vec::new(),
     };
-    blobs(from, to, &plan.blobs, options.jobs, &mut copied).await?;
+    blobs(client, (from, to), &plan.blobs, options.jobs, &mut copied).await?;
     let mut indexed = HashSet::new();
     for step in &plan.steps {
         let digest = ManifestRef::Digest(step.manifest.digest);
@@ -66,8 +69,8 @@ pub(super) async fn write(
 }
 
 async fn blobs(
-    from: &Store,
-    to: &Store,
+    client: &Client,
+    (from, to): (&Store, &Store),
     blobs: &[Descriptor],
     jobs: usize,
     copied: &mut Copied,
@@ -78,7 +81,11 @@ async fn blobs(
         jobs.min(MAX_JOBS)
     };
     let mut moving = futures_util::stream::iter(blobs)
-        .map(|blob| async move { bring(from, to, blob).await.map(|outcome| (outcome, blob.size)) })
+        .map(|blob| async move {
+            bring(client, from, to, blob)
+                .await
+                .map(|outcome| (outcome, blob.size))
+        })
         .buffer_unordered(jobs);
     while let Some((outcome, size)) = moving.try_next().await? {
         match outcome {
@@ -93,7 +100,7 @@ async fn blobs(
     Ok(())
 }
 
-async fn bring(from: &Store, to: &Store, blob: &Descriptor) -> Result<BlobOutcome> {
+async fn bring(client: &Client, from: &Store, to: &Store, blob: &Descriptor) -> Result<BlobOutcome> {
     let source = from.blob_source(blob);
     match (from, to) {
         (Store::Repository(from), Store::Repository(to))
@@ -102,7 +109,33 @@ async fn bring(from: &Store, to: &Store, blob: &Descriptor) -> Result<BlobOutcom
             to.mount_blob(blob, from.name(), &*source).await
         }
         (_, Store::Repository(to)) => to.put_blob(blob, &*source).await,
-        (_, Store::Layout(to)) => to.put_blob(blob, &*source).await,
+        (_, Store::Layout(to)) => {
+            let watched = Watched {
+                client,
+                blob,
+                source: &*source,
+            };
+            let outcome = to.put_blob(blob, &watched).await?;
+            client.progress().blob_done(blob, outcome);
+            Ok(outcome)
+        }
+    }
+}
+
+/// A source that tells how far it was read. Uploads tell so themselves.
+struct Watched<'a> {
+    client: &'a Client,
+    blob: &'a Descriptor,
+    source: &'a dyn BlobSource,
+}
+
+impl BlobSource for Watched<'_> {
+    fn open(&self, offset: u64) -> LocalBoxFuture<'_, Result<ByteStream>> {
+        Box::pin(async move {
+            self.client.progress().blob_started(self.blob);
+            let stream = self.source.open(offset).await?;
+            Ok(watch(stream, self.client, self.blob, offset))
+        })
     }
 }
 

@@ -313,8 +313,8 @@ fn wrong_file(path: &Path, wrong: Wrong) -> Error {
     match wrong {
         Wrong::Digest { expected, computed } => Error::LayoutDigest {
             path: path.to_owned(),
-            expected: Box::new(expected),
-            computed: Box::new(computed),
+            expected,
+            computed,
         },
         Wrong::Length { expected, received } => Error::Layout {
             path: path.to_owned(),

@@ -3,93 +3,17 @@
 //! A message says what was tried, what came back and, where there is something to do, what. Texts from a registry are
 //! cut to a printable length and cleaned of control characters before they get here.
 
+mod answer;
+
+pub(crate) use answer::clean;
+pub use answer::{Answer, Asked, Phase};
+
 use crate::exit::ExitCode;
-use oci::{Digest, ErrorEnvelope, ManifestError};
-use std::{fmt, path::PathBuf, time::Duration};
+use oci::{Digest, ManifestError};
+use std::{path::PathBuf, time::Duration};
 
 /// The result of everything in this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
-
-/// The request that an error is about. The URL has its secrets taken out.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Asked {
-    /// `GET`, `PUT`, …
-    pub method: String,
-    /// The whole URL.
-    pub url: String,
-}
-
-impl fmt::Display for Asked {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.method, self.url)
-    }
-}
-
-/// What a registry said with a status that is not a success.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
-    /// The HTTP status.
-    pub status: u16,
-    /// The first code of the error envelope, such as `MANIFEST_INVALID`; none if the body was no envelope.
-    pub code: Option<String>,
-    /// The first message of the envelope, or the beginning of a text body.
-    pub message: Option<String>,
-}
-
-impl Answer {
-    /// Reads an answer's body: an envelope, else the beginning of a text.
-    pub fn read(status: u16, body: &[u8]) -> Answer {
-        let nonempty = |text: &str| Some(clean(text)).filter(|text| !text.is_empty());
-        match ErrorEnvelope::parse(body) {
-            Some(envelope) => Answer {
-                status,
-                code: envelope.errors.first().and_then(|e| nonempty(&e.code)),
-                message: envelope.errors.first().and_then(|e| nonempty(&e.message)),
-            },
-            None => Answer {
-                status,
-                code: None,
-                message: std::str::from_utf8(body).ok().and_then(nonempty),
-            },
-        }
-    }
-}
-
-impl fmt::Display for Answer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.status)?;
-        match (&self.code, &self.message) {
-            (Some(code), Some(message)) => write!(f, " {code}: {message}"),
-            (Some(code), None) => write!(f, " {code}"),
-            (None, Some(message)) => write!(f, " ({message})"),
-            (None, None) => Ok(()),
-        }
-    }
-}
-
-/// Where in an exchange time ran out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// Resolving the name, connecting, TLS.
-    Connect,
-    /// Sending the request and waiting for the answer's first byte.
-    FirstByte,
-    /// Between two pieces of a body.
-    Idle,
-    /// Reading a document, all in all.
-    Whole,
-}
-
-impl fmt::Display for Phase {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Phase::Connect => "while connecting",
-            Phase::FirstByte => "while waiting for an answer",
-            Phase::Idle => "while waiting for more of the body",
-            Phase::Whole => "before the answer was complete",
-        })
-    }
-}
 
 /// What went wrong.
 #[derive(Debug, thiserror::Error)]
@@ -527,20 +451,4 @@ impl From<oci::ReferenceError> for Error {
     fn from(error: oci::ReferenceError) -> Error {
         Error::Usage(error.to_string())
     }
-}
-
-/// How much of a text from elsewhere a message quotes, in characters.
-const MAX_QUOTED_CHARS: usize = 300;
-
-/// A text from elsewhere, fit to be printed: one line, no control characters, a bounded length.
-pub(crate) fn clean(text: &str) -> String {
-    let mut cleaned = String::new();
-    for (n, c) in text.trim().chars().enumerate() {
-        if n == MAX_QUOTED_CHARS {
-            cleaned.push('…');
-            break;
-        }
-        cleaned.push(if c.is_control() { ' ' } else { c });
-    }
-    cleaned
 }
