@@ -16,7 +16,7 @@ fn left_behind(root: &Path) -> Vec<String> {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 waiting.push(path);
-            } else if path.file_name().unwrap() != "referrer-index" {
+            } else if !path.parent().unwrap().ends_with("notes") {
                 left.push(path.display().to_string());
             }
         }

@@ -183,7 +183,7 @@ fn an_upload_is_found_written_cut_and_finished_in_its_own_repository() {
 }
 
 #[test]
-fn a_folder_keeps_everything_over_a_restart_but_temporary_files() {
+fn a_folder_keeps_everything_over_a_restart_and_what_was_half_written_can_be_removed() {
     let folder = tempfile::tempdir().unwrap();
     let digest = Digest::sha256(b"content");
     let key = Key::Tag(name("a"), tag("v"));
@@ -193,12 +193,21 @@ fn a_folder_keeps_everything_over_a_restart_but_temporary_files() {
         storage
             .commit(&[Change::Put(key.clone(), Bytes::from_static(b"x"))])
             .unwrap();
-        std::fs::write(folder.path().join("tmp/dead"), "half").unwrap();
+        std::fs::write(folder.path().join("repositories/a/_tags/.7"), "half").unwrap();
     }
     let storage: Arc<dyn Storage> = Arc::new(Filesystem::open(folder.path(), Durability::Full).unwrap());
     assert_eq!(storage.content_size(&digest).unwrap(), Some(7));
     assert_eq!(storage.record(&key).unwrap(), Some(Bytes::from_static(b"x")));
-    assert_eq!(std::fs::read_dir(folder.path().join("tmp")).unwrap().count(), 0);
+    assert_eq!(storage.tags(&name("a")).unwrap(), [tag("v")]);
+    let now = SystemTime::now();
+    assert_eq!(
+        storage.remove_leftovers(now - Duration::from_secs(60)).unwrap(),
+        0
+    );
+    assert_eq!(
+        storage.remove_leftovers(now + Duration::from_secs(60)).unwrap(),
+        1
+    );
 }
 
 #[test]

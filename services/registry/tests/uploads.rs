@@ -308,6 +308,26 @@ fn an_upload_goes_on_after_a_restart() {
 }
 
 #[test]
+fn a_session_that_has_received_nothing_is_known_after_a_restart_until_it_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::on_folder(folder.path(), current());
+    let (used, cancelled) = (begin(&server, ""), begin(&server, "?digest-algorithm=sha512"));
+    drop(server);
+    let server = Server::on_folder(folder.path(), current());
+    assert_eq!(server.get(&used.replace("/v2/a/", "/v2/b/")).status, 404);
+    assert_eq!(server.get(&used).header("range"), Some("0-0"));
+    assert_eq!(put(&server, &used, &Digest::sha256(CONTENT), CONTENT).status, 201);
+    assert_eq!(server.send(Request::new("DELETE", &cancelled)).status, 204);
+    for session in [used, cancelled] {
+        assert_eq!(server.get(&session).status, 404);
+        assert_eq!(
+            put(&server, &session, &Digest::sha256(CONTENT), CONTENT).status,
+            404
+        );
+    }
+}
+
+#[test]
 fn sessions_that_rested_too_long_are_purged_and_others_stay() {
     let server = Server::start(current());
     let session = begin(&server, "");

@@ -99,6 +99,9 @@ impl Registry {
         let mut collected = Collected::default();
         if !how.dry_run {
             collected.uploads = self.purge_uploads(how.now)?;
+            if let Some(before) = how.now.checked_sub(self.0.limits.garbage_age) {
+                self.storage().remove_leftovers(before)?;
+            }
         }
         // From here on every push is noted: it may make use of a content that looks unused.
         let notes = self.0.locks.note_leases();

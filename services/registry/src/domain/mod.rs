@@ -16,6 +16,7 @@ mod locks;
 mod manifests;
 mod push;
 mod referrers;
+mod session_id;
 mod tags;
 mod upgrade;
 mod uploads;
@@ -164,7 +165,7 @@ impl Registry {
             tag_lists: tags::TagLists::new(limits.list_cache_bytes),
             referrer_lists: referrers::ReferrerLists::new(limits.list_cache_bytes),
             catalog: catalog::Catalog::default(),
-            sessions: uploads::Sessions::default(),
+            sessions: uploads::Sessions::open(&*storage, capabilities.read_only)?,
             indexed: std::sync::OnceLock::new(),
             locks: Locks::default(),
             storage,

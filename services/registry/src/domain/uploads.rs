@@ -1,15 +1,20 @@
 //! Uploads: sessions that receive a blob in any number of pieces, and end as a blob or not at all.
 //!
-//! What was received is in storage; that, and nothing in memory, is what a session is. Memory keeps who is writing, and the
-//! state of the hash, so that a chunk does not have to be hashed twice; after a restart it is computed again.
+//! What was received is in storage; that is what a session is. One that has received nothing has only its id, see
+//! [`super::session_id`]: most pushes begin a session and fill it with the next request, and a small blob then goes straight
+//! to its place. Memory keeps who is writing, and the state of the hash, so that a chunk does not have to be hashed twice;
+//! after a restart it is computed again.
 
-use super::{Error, Registry, Result};
-use crate::storage::{Content, StorageError, StoredUpload, UploadKey, UploadWriter};
+use super::{
+    Error, Registry, Result,
+    session_id::{Ids, KEY_BYTES},
+};
+use crate::storage::{Change, Content, Key, Storage, StorageError, StoredUpload, UploadKey, UploadWriter};
 use oci::{Algorithm, Digest, Hasher, RepositoryName};
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Mutex, MutexGuard, PoisonError},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 /// Bytes that are read at once to compute a hash again.
@@ -18,27 +23,116 @@ const REHASH_BYTES: usize = 256 * 1024;
 /// Longest id that is looked up; ours have 36 characters.
 const MAX_ID_BYTES: usize = 64;
 
+/// How long a session may wait for its first byte where others need its place.
+const EMPTY_AGE: Duration = Duration::from_secs(15 * 60);
+
+/// The note that holds the secret of a store's session ids.
+const KEY_NOTE: Key = Key::Note("upload-key");
+
 /// Sessions of this process.
-#[derive(Default)]
 pub(super) struct Sessions {
-    known: Mutex<HashMap<String, Session>>,
+    ids: Ids,
+    known: Mutex<Known>,
 }
 
+#[derive(Default)]
+struct Known {
+    sessions: HashMap<String, Session>,
+    /// Sessions of an earlier process that ended before they had a file.
+    ended: HashSet<String>,
+}
+
+#[derive(Clone)]
 enum Session {
-    /// A request is writing.
-    Busy,
+    /// Nothing was received yet.
+    Empty(Empty),
+    /// A request is writing to this repository's session.
+    Busy(RepositoryName),
     /// The hash of this many bytes.
     Resting(Box<Hasher>, u64),
 }
 
+#[derive(Clone)]
+struct Empty {
+    name: RepositoryName,
+    algorithm: Algorithm,
+    since: SystemTime,
+}
+
 impl Sessions {
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Session>> {
+    /// Reads the secret of the store's session ids, or makes one.
+    pub(super) fn open(storage: &dyn Storage, read_only: bool) -> Result<Sessions> {
+        let kept = storage.record(&KEY_NOTE)?;
+        let key: [u8; KEY_BYTES] = match kept.as_deref().and_then(|kept| kept.try_into().ok()) {
+            Some(key) => key,
+            None => {
+                let key = rand::random::<[u8; KEY_BYTES]>();
+                if !read_only {
+                    storage.commit(&[Change::Put(KEY_NOTE, key.to_vec().into())])?;
+                }
+                key
+            }
+        };
+        Ok(Sessions {
+            ids: Ids::new(key, SystemTime::now()),
+            known: Mutex::default(),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many sessions are known to this process.
     pub(super) fn len(&self) -> usize {
-        self.lock().len()
+        self.lock().sessions.len()
+    }
+
+    /// Keeps a new session, unless there are too many; those that wait for their first byte for long make room.
+    fn begin(&self, empty: Empty, limit: usize) -> Result<String> {
+        let id = self.ids.give(&empty.name, empty.algorithm);
+        let mut known = self.lock();
+        if known.sessions.len() >= limit {
+            let now = empty.since;
+            known.sessions.retain(|_, session| match session {
+                Session::Empty(empty) => now.duration_since(empty.since).unwrap_or_default() < EMPTY_AGE,
+                Session::Busy(_) | Session::Resting(..) => true,
+            });
+        }
+        if known.sessions.len() >= limit {
+            return Err(Error::TooManyUploads { limit });
+        }
+        known.sessions.insert(id.clone(), Session::Empty(empty));
+        Ok(id)
+    }
+
+    /// A session that has received nothing: of this process, or by its id of an earlier one.
+    fn empty(&self, name: &RepositoryName, id: &str, max_age: Duration) -> Option<Empty> {
+        let known = self.lock();
+        match known.sessions.get(id) {
+            Some(Session::Empty(empty)) => return (empty.name == *name).then(|| empty.clone()),
+            Some(Session::Busy(_) | Session::Resting(..)) => return None,
+            None => {}
+        }
+        let given = self
+            .ids
+            .given_before(name, id)
+            .filter(|_| !known.ended.contains(id))?;
+        let age = SystemTime::now().duration_since(given.at).unwrap_or_default();
+        (age < max_age).then(|| Empty {
+            name: name.clone(),
+            algorithm: given.algorithm,
+            since: given.at,
+        })
+    }
+
+    /// Forgets a session that is over.
+    fn end(&self, name: &RepositoryName, id: &str) {
+        let mut known = self.lock();
+        known.sessions.remove(id);
+        if self.ids.given_before(name, id).is_some() {
+            known.ended.insert(id.to_owned());
+        }
     }
 }
 
@@ -55,7 +149,10 @@ pub struct UploadStatus {
 pub struct Receiving {
     registry: Registry,
     upload: StoredUpload,
-    writer: Box<dyn UploadWriter>,
+    /// `None` until there is something to write.
+    writer: Option<Box<dyn UploadWriter>>,
+    /// Whether storage may know of the upload.
+    may_be_stored: bool,
     hasher: Hasher,
     begun_at: u64,
     /// Bytes that are in storage for certain; after a failed write there may be more.
@@ -66,28 +163,19 @@ pub struct Receiving {
 }
 
 impl Registry {
-    /// Begins an upload.
+    /// Begins an upload. Nothing is written until something is received, so that this does not block.
     ///
     /// # Errors
-    /// `TooManyUploads`; the registry is read-only or the store failed.
+    /// `TooManyUploads`, or the registry is read-only.
     pub fn begin_upload(&self, name: &RepositoryName, algorithm: Option<Algorithm>) -> Result<UploadStatus> {
         self.require_writable()?;
-        let limit = self.0.limits.max_uploads;
-        if self.0.sessions.len() >= limit {
-            return Err(Error::TooManyUploads { limit });
-        }
-        let algorithm = algorithm.unwrap_or(Algorithm::Sha256);
-        let key = UploadKey {
+        let empty = Empty {
             name: name.clone(),
-            id: random_id(),
+            algorithm: algorithm.unwrap_or(Algorithm::Sha256),
+            since: SystemTime::now(),
         };
-        self.storage().begin_upload(&key, algorithm)?;
-        let resting = Session::Resting(Box::new(Hasher::new(algorithm)), 0);
-        self.0.sessions.lock().insert(key.id.clone(), resting);
-        Ok(UploadStatus {
-            id: key.id,
-            received: 0,
-        })
+        let id = self.0.sessions.begin(empty, self.0.limits.max_uploads)?;
+        Ok(UploadStatus { id, received: 0 })
     }
 
     /// How far an upload is.
@@ -107,14 +195,9 @@ impl Registry {
     /// # Errors
     /// `UploadUnknown`, or `UploadBusy` while a request writes to it.
     pub fn cancel_upload(&self, name: &RepositoryName, id: &str) -> Result<()> {
-        self.require_writable()?;
-        let upload = self.find_upload(name, id)?;
-        let mut sessions = self.0.sessions.lock();
-        if matches!(sessions.get(id), Some(Session::Busy)) {
-            return Err(Error::UploadBusy { id: id.to_owned() });
-        }
-        sessions.remove(id);
-        Ok(self.storage().drop_upload(&upload)?)
+        let mut receiving = self.receive(name, id, None)?;
+        receiving.ephemeral = true;
+        Ok(())
     }
 
     /// Opens an upload for this request alone. `from` is where its bytes begin, if it says so.
@@ -123,46 +206,54 @@ impl Registry {
     /// `UploadUnknown`, `UploadBusy`, or `OutOfOrder` if `from` is not where the last chunk ended.
     pub fn receive(&self, name: &RepositoryName, id: &str, from: Option<u64>) -> Result<Receiving> {
         self.require_writable()?;
-        let found = self.find_upload(name, id)?;
-        let resting = match self.0.sessions.lock().insert(id.to_owned(), Session::Busy) {
-            Some(Session::Busy) => return Err(Error::UploadBusy { id: id.to_owned() }),
-            Some(Session::Resting(hasher, hashed)) => Some((*hasher, hashed)),
-            None => None,
+        let upload = self.find_upload(name, id)?;
+        let busy = Session::Busy(name.clone());
+        let before = match self.0.sessions.lock().sessions.insert(id.to_owned(), busy) {
+            Some(Session::Busy(_)) => return Err(Error::UploadBusy { id: id.to_owned() }),
+            before => before,
         };
-        let opened = self.open_upload(&found.key, from, resting.clone());
+        let opened = self.open_upload(upload, from, &before);
         if opened.is_err() {
-            self.rest(id, resting);
+            self.rest(id, before);
         }
         opened
     }
 
     fn open_upload(
         &self,
-        key: &UploadKey,
+        found: StoredUpload,
         from: Option<u64>,
-        resting: Option<(Hasher, u64)>,
+        before: &Option<Session>,
     ) -> Result<Receiving> {
-        // Read again: it may have grown before this request became the only one.
-        let upload = self.find_upload(&key.name, &key.id)?;
+        // Looked up again if it has a file: it may have grown before this request became the only one.
+        let upload = match before {
+            Some(Session::Empty(_)) => found,
+            _ => self.storage().upload(&found.key)?.unwrap_or(found),
+        };
         if let Some(got) = from
             && got != upload.len
         {
             return Err(Error::OutOfOrder {
-                id: key.id.clone(),
+                id: upload.key.id,
                 expected: upload.len,
                 got,
             });
         }
-        let writer = self.storage().write_upload(&upload)?;
-        let hasher = match resting {
-            Some((hasher, hashed)) if hashed == upload.len => hasher,
-            _ => rehash(&writer.content()?, upload.algorithm)?,
+        let writer = match upload.len {
+            0 => None,
+            _ => Some(self.storage().write_upload(&upload)?),
+        };
+        let hasher = match (before, &writer) {
+            (Some(Session::Resting(hasher, hashed)), _) if *hashed == upload.len => (**hasher).clone(),
+            (_, Some(writer)) => rehash(&writer.content()?, upload.algorithm)?,
+            (_, None) => Hasher::new(upload.algorithm),
         };
         Ok(Receiving {
             registry: self.clone(),
             begun_at: upload.len,
             received: upload.len,
             upload,
+            may_be_stored: !matches!(before, Some(Session::Empty(_))),
             writer,
             hasher,
             ephemeral: false,
@@ -181,13 +272,11 @@ impl Registry {
         Ok(receiving)
     }
 
-    fn rest(&self, id: &str, state: Option<(Hasher, u64)>) {
-        let mut sessions = self.0.sessions.lock();
+    fn rest(&self, id: &str, state: Option<Session>) {
+        let mut known = self.0.sessions.lock();
         match state {
-            Some((hasher, hashed)) => {
-                sessions.insert(id.to_owned(), Session::Resting(Box::new(hasher), hashed))
-            }
-            None => sessions.remove(id),
+            Some(session) => known.sessions.insert(id.to_owned(), session),
+            None => known.sessions.remove(id),
         };
     }
 
@@ -197,17 +286,50 @@ impl Registry {
             && id
                 .bytes()
                 .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b) || b == b'-');
-        let found = if is_id {
-            self.storage().upload(&UploadKey {
-                name: name.clone(),
-                id: id.to_owned(),
-            })?
-        } else {
-            None
-        };
-        found.ok_or_else(|| Error::UploadUnknown {
+        let unknown = || Error::UploadUnknown {
             name: name.clone(),
             id: id.chars().take(MAX_ID_BYTES).collect(),
+        };
+        if !is_id {
+            return Err(unknown());
+        }
+        let key = UploadKey {
+            name: name.clone(),
+            id: id.to_owned(),
+        };
+        let max_age = self.0.limits.upload_age;
+        if let Some(empty) = self.0.sessions.empty(name, id, max_age) {
+            // A session of an earlier process may have a file, too.
+            let is_ours = self.0.sessions.ids.given_before(name, id).is_none();
+            let stored = if is_ours {
+                None
+            } else {
+                self.storage().upload(&key)?
+            };
+            return Ok(stored.unwrap_or(StoredUpload {
+                key,
+                algorithm: empty.algorithm,
+                len: 0,
+                touched: empty.since,
+            }));
+        }
+        self.storage()
+            .upload(&key)?
+            .or_else(|| self.busy_without_file(key))
+            .ok_or_else(unknown)
+    }
+
+    /// A session that another request is just beginning to write to.
+    fn busy_without_file(&self, key: UploadKey) -> Option<StoredUpload> {
+        let is_busy = match self.0.sessions.lock().sessions.get(&key.id) {
+            Some(Session::Busy(name)) => *name == key.name,
+            _ => false,
+        };
+        is_busy.then(|| StoredUpload {
+            key,
+            algorithm: Algorithm::Sha256,
+            len: 0,
+            touched: SystemTime::now(),
         })
     }
 
@@ -216,19 +338,24 @@ impl Registry {
     /// # Errors
     /// The store failed.
     pub fn purge_uploads(&self, now: SystemTime) -> Result<usize> {
+        let max_age = self.0.limits.upload_age;
+        let is_old = |since: SystemTime| now.duration_since(since).unwrap_or_default() >= max_age;
         let mut purged = 0;
         for upload in self.storage().uploads()? {
-            let rested = now.duration_since(upload.touched).unwrap_or_default();
-            let mut sessions = self.0.sessions.lock();
-            if rested >= self.0.limits.upload_age
-                && !matches!(sessions.get(&upload.key.id), Some(Session::Busy))
-            {
-                sessions.remove(&upload.key.id);
+            let mut known = self.0.sessions.lock();
+            let is_busy = matches!(known.sessions.get(&upload.key.id), Some(Session::Busy(_)));
+            if is_old(upload.touched) && !is_busy {
+                known.sessions.remove(&upload.key.id);
                 self.storage().drop_upload(&upload)?;
                 purged += 1;
             }
         }
-        Ok(purged)
+        let mut known = self.0.sessions.lock();
+        let before = known.sessions.len();
+        known
+            .sessions
+            .retain(|_, session| !matches!(session, Session::Empty(empty) if is_old(empty.since)));
+        Ok(purged + before - known.sessions.len())
     }
 
     /// How many upload sessions this process knows of.
@@ -253,9 +380,14 @@ impl Receiving {
     /// # Errors
     /// The store failed; the session then has what it had before.
     pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        if let Err(error) = self.writer.append(bytes) {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let received = self.received;
+        let writer = self.writer()?;
+        if let Err(error) = writer.append(bytes) {
             // If even that fails, the next request to the session finds bytes that were not hashed, and hashes again.
-            let _ = self.writer.truncate(self.received);
+            let _ = writer.truncate(received);
             return Err(error.into());
         }
         self.hasher.update(bytes);
@@ -263,14 +395,30 @@ impl Receiving {
         Ok(())
     }
 
+    fn writer(&mut self) -> Result<&mut Box<dyn UploadWriter>> {
+        match &mut self.writer {
+            Some(writer) => Ok(writer),
+            none => {
+                let storage = self.registry.storage();
+                self.may_be_stored = true;
+                if storage.upload(&self.upload.key)?.is_none() {
+                    storage.begin_upload(&self.upload.key, self.upload.algorithm)?;
+                }
+                Ok(none.insert(storage.write_upload(&self.upload)?))
+            }
+        }
+    }
+
     /// Forgets what this request brought, as if it had never come.
     ///
     /// # Errors
     /// The store failed.
     pub fn undo(mut self) -> Result<UploadStatus> {
-        self.writer.truncate(self.begun_at)?;
+        if let Some(writer) = &mut self.writer {
+            writer.truncate(self.begun_at)?;
+            self.hasher = rehash(&writer.content()?, self.upload.algorithm)?;
+        }
         self.received = self.begun_at;
-        self.hasher = rehash(&self.writer.content()?, self.upload.algorithm)?;
         Ok(self.status())
     }
 
@@ -286,50 +434,85 @@ impl Receiving {
         }
     }
 
-    /// Ends the session: its bytes become a blob of its repository, if they have this digest.
+    /// Ends the session with these bytes as its last: all of them become a blob of its repository, if they have this digest.
     ///
     /// # Errors
     /// `DigestMismatch`; the session and its bytes are then gone.
-    pub fn finish(mut self, expected: &Digest) -> Result<()> {
-        let computed = if expected.algorithm() == self.upload.algorithm {
-            self.hasher.clone().finish()
+    pub fn finish(mut self, last: &[u8], expected: &Digest) -> Result<u64> {
+        let is_whole = self.received == 0;
+        let computed = if is_whole {
+            Digest::of(expected.algorithm(), last)
         } else {
-            rehash(&self.writer.content()?, expected.algorithm())?.finish()
+            self.write(last)?;
+            self.hash_as(expected.algorithm())?
         };
-        let registry = self.registry.clone();
         if computed != *expected {
-            self.end();
-            registry.storage().drop_upload(&self.upload)?;
+            self.ephemeral = true;
             return Err(Error::DigestMismatch {
                 expected: *expected,
                 computed: Box::new(computed),
             });
         }
+        let registry = self.registry.clone();
         let _lease = registry.0.locks.lease(computed);
-        self.upload.len = self.received;
-        registry.storage().finish_upload(&self.upload, &computed)?;
-        self.end();
-        registry.link_blob(&self.upload.key.name, &computed, self.received)
+        if is_whole {
+            registry.storage().put_content(&computed, last)?;
+            self.received = last.len() as u64;
+            self.ephemeral = true;
+        } else {
+            self.upload.len = self.received;
+            registry.storage().finish_upload(&self.upload, &computed)?;
+            self.end();
+        }
+        registry.link_blob(&self.upload.key.name, &computed, self.received)?;
+        Ok(self.received)
+    }
+
+    fn hash_as(&self, algorithm: Algorithm) -> Result<Digest> {
+        match &self.writer {
+            Some(writer) if algorithm != self.upload.algorithm => {
+                Ok(rehash(&writer.content()?, algorithm)?.finish())
+            }
+            _ => Ok(self.hasher.clone().finish()),
+        }
     }
 
     fn end(&mut self) {
         self.over = true;
-        self.registry.0.sessions.lock().remove(&self.upload.key.id);
+        self.registry
+            .0
+            .sessions
+            .end(&self.upload.key.name, &self.upload.key.id);
+    }
+
+    /// Removes what was written, if anything was.
+    fn discard(&mut self) {
+        self.end();
+        if self.may_be_stored
+            && let Err(error) = self.registry.storage().drop_upload(&self.upload)
+        {
+            log::warn!("the rest of an upload stays until it expires: {error}");
+        }
     }
 }
 
 impl Drop for Receiving {
     fn drop(&mut self) {
-        if self.ephemeral && !self.over {
-            self.end();
-            if let Err(error) = self.registry.storage().drop_upload(&self.upload) {
-                log::warn!("the rest of an upload stays until it expires: {error}");
-            }
+        if self.over {
+            return;
         }
-        if !self.over {
-            self.registry
-                .rest(&self.upload.key.id, Some((self.hasher.clone(), self.received)));
+        if self.ephemeral {
+            return self.discard();
         }
+        let session = match &self.writer {
+            Some(_) => Session::Resting(Box::new(self.hasher.clone()), self.received),
+            None => Session::Empty(Empty {
+                name: self.upload.key.name.clone(),
+                algorithm: self.upload.algorithm,
+                since: self.upload.touched,
+            }),
+        };
+        self.registry.rest(&self.upload.key.id, Some(session));
     }
 }
 
@@ -347,11 +530,4 @@ fn rehash(content: &Content, algorithm: Algorithm) -> Result<Hasher> {
         offset += piece as u64;
     }
     Ok(hasher)
-}
-
-/// 122 random bits in the form of a UUID of version 4.
-fn random_id() -> String {
-    let bits = rand::random::<u128>() & !(0xf << 76) & !(0x3 << 62) | (0x4 << 76) | (0x2 << 62);
-    let hex = format!("{bits:032x}");
-    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
 }

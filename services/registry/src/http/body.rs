@@ -5,6 +5,7 @@ use crate::domain::{self, Error, Receiving, UploadStatus};
 use crate::storage::Content;
 use actix_web::{
     body::{BodySize, MessageBody},
+    error::PayloadError,
     web,
 };
 use bytes::{Bytes, BytesMut};
@@ -15,7 +16,6 @@ use std::{
     io,
     pin::Pin,
     task::{Context, Poll},
-    time::Duration,
 };
 use tokio::sync::mpsc;
 
@@ -26,19 +26,16 @@ const PIECE_BYTES: usize = 256 * 1024;
 /// Pieces that wait between receiving and writing.
 const PIECES_WAITING: usize = 4;
 
-/// How long a sender may send nothing.
-const IDLE: Duration = Duration::from_secs(60);
-
-/// The next bytes of a body; `None` at its end.
+/// The next bytes of a body; `None` at its end. How long a sender may be silent is watched in front of this service.
 async fn next(payload: &mut web::Payload) -> Result<Option<Bytes>, ApiError> {
-    match tokio::time::timeout(IDLE, payload.next()).await {
-        Ok(None) => Ok(None),
-        Ok(Some(Ok(bytes))) => Ok(Some(bytes)),
-        Ok(Some(Err(error))) => Err(ApiError::BodyBroken {
+    match payload.next().await {
+        None => Ok(None),
+        Some(Ok(bytes)) => Ok(Some(bytes)),
+        Some(Err(PayloadError::Io(error))) if error.kind() == io::ErrorKind::TimedOut => {
+            Err(ApiError::BodyTimeout)
+        }
+        Some(Err(error)) => Err(ApiError::BodyBroken {
             reason: error.to_string(),
-        }),
-        Err(_) => Err(ApiError::BodyTimeout {
-            seconds: IDLE.as_secs(),
         }),
     }
 }
@@ -115,11 +112,12 @@ pub(super) async fn receive(
 ) -> Result<UploadStatus, ApiError> {
     let first = next_piece(&mut payload).await;
     match first {
-        Ok((piece, true)) => {
-            super::blocking(request.registry, move |r| end(write(open(r)?, &piece)?, then)).await
-        }
+        Ok((piece, true)) => super::blocking(request.registry, move |r| end(open(r)?, &piece, then)).await,
         Err((piece, error)) => {
-            super::blocking(request.registry, move |r| Ok(write(open(r)?, &piece)?.pause())).await?;
+            super::blocking(request.registry, move |r| {
+                end(open(r)?, &piece, Then::Pause(None))
+            })
+            .await?;
             Err(error)
         }
         Ok((piece, false)) => {
@@ -140,7 +138,7 @@ pub(super) async fn receive(
 /// What goes from the request to the thread that writes. Without an end, the body broke off.
 enum Message {
     Piece(Bytes),
-    End,
+    Last(Bytes),
 }
 
 /// Hands a body's pieces on; what broke it off, if anything did. A writer that is gone has failed, and tells so itself.
@@ -152,8 +150,7 @@ async fn feed(mut payload: web::Payload, first: Bytes, sender: mpsc::Sender<Mess
         }
         match next_piece(&mut payload).await {
             Ok((last, true)) => {
-                let _ = sender.send(Message::Piece(last)).await;
-                let _ = sender.send(Message::End).await;
+                let _ = sender.send(Message::Last(last)).await;
                 return None;
             }
             Ok((next, false)) => piece = next,
@@ -174,7 +171,7 @@ fn write_pieces(
     loop {
         match pieces.blocking_recv() {
             Some(Message::Piece(piece)) => receiving.write(&piece)?,
-            Some(Message::End) => return end(receiving, then).map(Some),
+            Some(Message::Last(piece)) => return end(receiving, &piece, then).map(Some),
             None => {
                 receiving.pause();
                 return Ok(None);
@@ -183,29 +180,24 @@ fn write_pieces(
     }
 }
 
-fn write(mut receiving: Receiving, piece: &[u8]) -> domain::Result<Receiving> {
-    receiving.write(piece)?;
-    Ok(receiving)
-}
-
-fn end(receiving: Receiving, then: Then) -> domain::Result<UploadStatus> {
+/// Takes in the last bytes of a body, and does what is to be done at its end.
+fn end(mut receiving: Receiving, last: &[u8], then: Then) -> domain::Result<UploadStatus> {
+    let got = receiving.brought() + last.len() as u64;
     if let Some(stated) = then.stated()
-        && stated != receiving.brought()
+        && stated != got
     {
-        let got = receiving.brought();
         receiving.undo()?;
         return Err(Error::LengthMismatch { stated, got });
     }
     match then {
-        Then::Pause(_) => Ok(receiving.pause()),
-        Then::Finish(digest, _) => {
-            let status = UploadStatus {
-                id: String::new(),
-                received: receiving.received(),
-            };
-            receiving.finish(&digest)?;
-            Ok(status)
+        Then::Pause(_) => {
+            receiving.write(last)?;
+            Ok(receiving.pause())
         }
+        Then::Finish(digest, _) => Ok(UploadStatus {
+            id: String::new(),
+            received: receiving.finish(last, &digest)?,
+        }),
     }
 }
 

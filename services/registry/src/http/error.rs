@@ -78,11 +78,8 @@ pub enum ApiError {
         reason: String,
     },
     /// Nothing of the body came for too long.
-    #[error("no byte of the body came for {seconds} seconds")]
-    BodyTimeout {
-        /// How long was waited.
-        seconds: u64,
-    },
+    #[error("the rest of the body did not come in time: upload it again, or go on with the session")]
+    BodyTimeout,
     /// The server is going down.
     #[error("the registry is stopping: try again")]
     Stopping,
@@ -148,7 +145,7 @@ impl ApiError {
             }
             ApiError::RangeOutside { size } => Refusal::of(C::RangeInvalid, json!({"size": size})),
             ApiError::BodyBroken { .. } => Refusal::of(C::BlobUploadInvalid, none),
-            ApiError::BodyTimeout { .. } => Refusal::with_status(C::BlobUploadInvalid, 408, none),
+            ApiError::BodyTimeout => Refusal::with_status(C::BlobUploadInvalid, 408, none),
             ApiError::Stopping => Refusal::of(C::Unavailable, none),
         }
     }

@@ -24,7 +24,7 @@ pub(super) async fn begin(request: &Request<'_>, name: &str, payload: web::Paylo
         .await?;
         return match mounted {
             Mounted::Yes => Ok(created(name, digest)),
-            Mounted::No => begin_session(request, name, algorithm).await,
+            Mounted::No => begin_session(request, name, algorithm),
         };
     }
     match request.query_digest("digest")? {
@@ -35,7 +35,7 @@ pub(super) async fn begin(request: &Request<'_>, name: &str, payload: web::Paylo
             body::receive(request, payload, open, then).await?;
             Ok(created(name, digest))
         }
-        None => begin_session(request, name, algorithm).await,
+        None => begin_session(request, name, algorithm),
     }
 }
 
@@ -52,9 +52,9 @@ fn algorithm(request: &Request<'_>) -> Result<Option<Algorithm>, ApiError> {
         .transpose()
 }
 
-async fn begin_session(request: &Request<'_>, name: RepositoryName, algorithm: Option<Algorithm>) -> Answer {
-    let to = name.clone();
-    let status = blocking(request.registry, move |r| r.begin_upload(&to, algorithm)).await?;
+/// Beginning a session touches nothing but memory.
+fn begin_session(request: &Request<'_>, name: RepositoryName, algorithm: Option<Algorithm>) -> Answer {
+    let status = request.registry.begin_upload(&name, algorithm)?;
     Ok(session(HttpResponse::Accepted(), name, &status))
 }
 

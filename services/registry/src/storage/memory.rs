@@ -50,6 +50,11 @@ impl Memory {
 }
 
 impl Storage for Memory {
+    /// Nothing is ever half written, and a dead process leaves nothing.
+    fn remove_leftovers(&self, _: SystemTime) -> Result<usize> {
+        Ok(0)
+    }
+
     fn put_content(&self, digest: &Digest, bytes: &[u8]) -> Result<()> {
         lock(&self.state)
             .contents

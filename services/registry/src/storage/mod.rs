@@ -322,4 +322,10 @@ pub trait Storage: Contents + Records + Uploads + Send + Sync {
     /// # Errors
     /// The store cannot be written.
     fn put_content(&self, digest: &Digest, bytes: &[u8]) -> Result<()>;
+
+    /// Removes what dead processes left half written before a time; how much.
+    ///
+    /// # Errors
+    /// The store cannot be read or written.
+    fn remove_leftovers(&self, before: SystemTime) -> Result<usize>;
 }

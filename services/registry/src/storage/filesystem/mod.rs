@@ -8,12 +8,12 @@
 //! repositories/<name>/_tags/<tag>                       digest
 //! repositories/<name>/_referrers/<alg>-<hex>/<alg>-<hex>  descriptor to list
 //! repositories/<name>/_uploads/<id>.<alg>               bytes received so far
-//! tmp/                                                  files on their way; emptied at start
 //! aside/                                                contents that did not match their digest
 //! notes/                                                notes about the store as a whole
 //! ```
 //!
-//! Whatever is not empty is written to `tmp/` and renamed into place, so no reader meets a part of it.
+//! Whatever is not empty is written as `.<number>` beside its place and renamed into it, so no reader meets a part of it. What
+//! a dead process left under such a name is removed with the garbage.
 
 mod contents;
 mod paths;
@@ -29,15 +29,19 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
+    time::SystemTime,
 };
 use syncer::Syncer;
+
+/// What the names of temporary files begin with; no digest, tag or repository does.
+const TEMPORARY: char = '.';
 
 /// A store in a folder.
 #[derive(Debug)]
 pub struct Filesystem {
     layout: Layout,
     syncer: Option<Syncer>,
-    /// Numbers the files in `tmp/`, which this process alone writes.
+    /// Numbers temporary files, which this process alone writes.
     next_temporary: AtomicU64,
 }
 
@@ -79,7 +83,7 @@ pub fn lock(root: &Path) -> std::result::Result<Lock, LockError> {
 }
 
 impl Filesystem {
-    /// Opens the store in a folder, making it if need be, and clears what a dead process left in `tmp/`.
+    /// Opens the store in a folder, making it if need be.
     ///
     /// The caller holds the folder's [`Lock`].
     ///
@@ -91,7 +95,6 @@ impl Filesystem {
             fs::create_dir_all(&folder)
                 .map_err(|source| StorageError::new("make", folder.display(), source))?;
         }
-        clear(&layout.temporary_folder())?;
         let syncer = match durability {
             Durability::Full => {
                 Some(Syncer::open(root).map_err(|source| StorageError::new("open", root.display(), source))?)
@@ -120,20 +123,43 @@ impl Filesystem {
         }
     }
 
-    fn temporary(&self) -> PathBuf {
-        let number = self.next_temporary.fetch_add(1, Ordering::Relaxed);
-        self.layout.temporary_folder().join(number.to_string())
-    }
-
-    /// Writes a file whole: to `tmp/`, then into place.
+    /// Writes a file whole: under a name that nobody looks for, beside its place, then into it. In the same folder, because
+    /// the kernel lets only one rename between folders take place at a time.
     fn write_whole(&self, path: &Path, bytes: &[u8]) -> Result<()> {
-        let temporary = self.temporary();
-        let written =
-            fs::write(&temporary, bytes).and_then(|()| in_folder(path, || fs::rename(&temporary, path)));
+        let number = self.next_temporary.fetch_add(1, Ordering::Relaxed);
+        let temporary = path.with_file_name(format!("{TEMPORARY}{number}"));
+        let written = in_folder(&temporary, || fs::write(&temporary, bytes))
+            .and_then(|()| fs::rename(&temporary, path));
         written.map_err(|source| {
             let _ = fs::remove_file(&temporary);
             self.error("write", path, source)
         })
+    }
+
+    /// Removes the temporary files in a folder and below that are older than a time.
+    fn sweep(&self, folder: &Path, before: SystemTime) -> Result<usize> {
+        let (mut folders, mut leftovers) = (Vec::new(), Vec::new());
+        each_name(folder, &mut |name, kind| {
+            if kind.is_dir() {
+                folders.push(folder.join(name));
+            } else if name.starts_with(TEMPORARY) {
+                leftovers.push(folder.join(name));
+            }
+        })?;
+        let mut removed = 0;
+        for path in leftovers {
+            let is_old = found(fs::metadata(&path).and_then(|m| m.modified()))
+                .map_err(|source| self.error("read", &path, source))?
+                .is_some_and(|time| time < before);
+            if is_old {
+                found(fs::remove_file(&path)).map_err(|source| self.error("remove", &path, source))?;
+                removed += 1;
+            }
+        }
+        for folder in folders {
+            removed += self.sweep(&folder, before)?;
+        }
+        Ok(removed)
     }
 
     /// Whether a content of this length is there, so that it need not be written again: another power cut could lose what
@@ -149,6 +175,14 @@ impl Filesystem {
 }
 
 impl Storage for Filesystem {
+    fn remove_leftovers(&self, before: SystemTime) -> Result<usize> {
+        self.layout
+            .fixed_folders()
+            .iter()
+            .map(|folder| self.sweep(folder, before))
+            .sum()
+    }
+
     fn put_content(&self, digest: &Digest, bytes: &[u8]) -> Result<()> {
         let path = self.layout.content(digest);
         if self.has_whole(&path, bytes.len() as u64) {
@@ -185,14 +219,6 @@ fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
         }
         Err(error) => Err(error),
     }
-}
-
-fn clear(folder: &Path) -> Result<()> {
-    let wrap = |source| StorageError::new("clear", folder.display(), source);
-    for entry in fs::read_dir(folder).map_err(wrap)? {
-        fs::remove_file(entry.map_err(wrap)?.path()).map_err(wrap)?;
-    }
-    Ok(())
 }
 
 /// Visits the names in a folder; a folder that is not there has none.

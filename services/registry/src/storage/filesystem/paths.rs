@@ -21,20 +21,15 @@ impl Layout {
         &self.root
     }
 
-    pub(super) fn temporary_folder(&self) -> PathBuf {
-        self.root.join("tmp")
-    }
-
     pub(super) fn repositories_folder(&self) -> PathBuf {
         self.root.join("repositories")
     }
 
-    /// The folders that always are there.
+    /// The folders that always are there, and below which everything is written.
     pub(super) fn fixed_folders(&self) -> Vec<PathBuf> {
         vec![
             self.root.join("blobs"),
             self.repositories_folder(),
-            self.temporary_folder(),
             self.root.join("notes"),
         ]
     }

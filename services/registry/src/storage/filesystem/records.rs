@@ -6,7 +6,8 @@ use crate::storage::{Change, Key, Records, Result};
 use bytes::Bytes;
 use oci::{Algorithm, Digest, RepositoryName, Tag};
 use std::{
-    fs::{self, OpenOptions},
+    fs::{self, File, OpenOptions},
+    io::ErrorKind,
     path::Path,
     time::SystemTime,
 };
@@ -107,11 +108,15 @@ impl Filesystem {
         if !value.is_empty() {
             return self.write_whole(&path, value);
         }
-        let mut options = OpenOptions::new();
-        options.create(true).append(true);
-        in_folder(&path, || options.open(&path))
-            .and_then(|file| file.set_modified(SystemTime::now()))
-            .map_err(|source| self.error("write", &path, source))
+        // One that is there already counts as put again, so that garbage collection sees it as fresh.
+        in_folder(&path, || match File::create_new(&path) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => OpenOptions::new()
+                .append(true)
+                .open(&path)?
+                .set_modified(SystemTime::now()),
+            created => created.map(|_| ()),
+        })
+        .map_err(|source| self.error("write", &path, source))
     }
 
     /// Visits every folder below `repositories/` that holds a folder of ours, with the name that it stands for.
