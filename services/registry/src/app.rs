@@ -215,10 +215,10 @@ pub fn start(config: Config) -> Result<Running, StartError> {
         .map(Arc::new);
     let tls = config.http.tls.as_ref().map(tls::server_config).transpose()?;
     let opened = open(&config)?;
-    maintenance::upgrade(&opened.registry)?;
 
     let health = Health::new(&config, opened.folder.as_deref());
     let totals = Totals::default();
+    maintenance::tell_upgrade(opened.registry.indexed(), &totals);
     let metrics = config.http.debug.is_some().then(Metrics::default);
     let addresses = self::addresses(&listeners);
     let debug_addresses = self::addresses(&debug_listeners);

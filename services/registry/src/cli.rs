@@ -4,7 +4,8 @@ use crate::{
     app::{self, Running, StartError},
     auth,
     config::{Config, ConfigError},
-    healthcheck, log,
+    domain::{self, Collect, Verify},
+    healthcheck, log, maintenance,
 };
 use clap::{Args, Parser, Subcommand};
 use generations::RegistryGeneration;
@@ -14,6 +15,7 @@ use std::{
     io::{self, Write},
     path::PathBuf,
     process::ExitCode,
+    time::SystemTime,
 };
 
 /// Exit code of a wrong command line or configuration.
@@ -50,6 +52,22 @@ enum Command {
     },
     /// Ask the registry that runs with this configuration whether it is ready
     Healthcheck(FileArg),
+    /// Remove what nothing reaches; the registry must not run (it collects by itself, see storage.maintenance.gc)
+    Gc {
+        /// Only say what would be removed
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        file: FileArg,
+    },
+    /// Read the whole storage and report what is damaged; exit code 1 if anything is
+    Verify {
+        /// Rebuild what can be rebuilt, and set aside what is corrupt
+        #[arg(long)]
+        repair: bool,
+        #[command(flatten)]
+        file: FileArg,
+    },
     /// Make a line for the file of auth.htpasswd; the password is read from standard input
     Htpasswd {
         /// The user's name
@@ -86,15 +104,22 @@ enum Failure {
     Htpasswd(&'static str),
     #[error("the server failed: {0}")]
     Server(#[source] io::Error),
+    #[error("it could not be completed: {0}")]
+    Domain(#[from] domain::Error),
+    #[error("{damages} damages were found, {repaired} of them repaired")]
+    Damaged { damages: usize, repaired: usize },
 }
 
 impl Failure {
     fn exit_code(&self) -> ExitCode {
         match self {
             Failure::Config(_) | Failure::Htpasswd(_) => ExitCode::from(USAGE),
-            Failure::Start(_) | Failure::Unhealthy(_) | Failure::Password(_) | Failure::Server(_) => {
-                ExitCode::FAILURE
-            }
+            Failure::Start(_)
+            | Failure::Unhealthy(_)
+            | Failure::Password(_)
+            | Failure::Server(_)
+            | Failure::Domain(_)
+            | Failure::Damaged { .. } => ExitCode::FAILURE,
         }
     }
 }
@@ -108,7 +133,9 @@ pub fn main_from(args: Vec<OsString>) -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE));
         }
     };
-    match run(cli.command) {
+    let outcome = run(cli.command);
+    log::flush();
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             let _ = writeln!(io::stderr(), "registry: {failure}");
@@ -122,6 +149,8 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Serve(file) => serve(file.load()?),
         Command::Check { file } => check(&file),
         Command::Healthcheck(file) => Ok(healthcheck::ask(&file.load()?)?),
+        Command::Gc { dry_run, file } => collect(&file.load()?, dry_run),
+        Command::Verify { repair, file } => verify(&file.load()?, repair),
         Command::Htpasswd { name } => htpasswd(&name),
     }
 }
@@ -237,6 +266,39 @@ fn check(file: &std::path::Path) -> Result<(), Failure> {
         config.http.addr
     ));
     Ok(())
+}
+
+fn collect(config: &Config, dry_run: bool) -> Result<(), Failure> {
+    log::start(&config.log);
+    let opened = app::open(config)?;
+    let how = Collect {
+        dry_run,
+        now: SystemTime::now(),
+    };
+    let collected = opened
+        .registry
+        .collect_garbage(how, &mut |garbage| say(maintenance::line(garbage, dry_run)))?;
+    say(maintenance::summary(&collected, dry_run));
+    Ok(())
+}
+
+fn verify(config: &Config, repair: bool) -> Result<(), Failure> {
+    log::start(&config.log);
+    let opened = app::open(config)?;
+    let found = opened
+        .registry
+        .verify(Verify { repair }, &mut |damage| say(damage))?;
+    say(format_args!(
+        "verified {} contents with {} bytes; {} repositories, {} manifests, {} tags, {} referrers",
+        found.contents, found.bytes, found.repositories, found.manifests, found.tags, found.referrers
+    ));
+    match found.damages {
+        0 => Ok(()),
+        damages => Err(Failure::Damaged {
+            damages,
+            repaired: found.repaired,
+        }),
+    }
 }
 
 fn htpasswd(name: &str) -> Result<(), Failure> {

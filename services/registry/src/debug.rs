@@ -2,7 +2,7 @@
 
 use crate::{
     config,
-    domain::Registry,
+    domain::{Registry, Usage},
     health::{self, Health},
     maintenance::Totals,
     metrics::{Gauges, Metrics},
@@ -47,7 +47,7 @@ impl Page {
             storage_contents,
             collected: self.totals.collected(),
             collected_bytes: self.totals.collected_bytes(),
-            referrers_indexed: 0,
+            referrers_indexed: self.totals.indexed(),
         })
     }
 
@@ -57,9 +57,12 @@ impl Page {
         match *usage {
             Some((when, contents, bytes)) if when.elapsed() < USAGE_AGE => (contents, bytes),
             _ => {
-                let (contents, bytes) = (0, 0);
-                *usage = Some((Instant::now(), contents, bytes));
-                (contents, bytes)
+                let found = self.registry.usage().unwrap_or_else(|error| {
+                    log::warn!("the storage's size cannot be found out: {error}");
+                    Usage::default()
+                });
+                *usage = Some((Instant::now(), found.contents, found.bytes));
+                (found.contents, found.bytes)
             }
         }
     }

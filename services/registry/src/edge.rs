@@ -15,7 +15,7 @@ use actix_web::{
     dev::{Payload, Service, ServiceRequest, ServiceResponse, Transform, forward_ready},
     error::PayloadError,
     http::{
-        Method, StatusCode,
+        Method,
         header::{self, HeaderMap, HeaderName, HeaderValue},
     },
 };
@@ -36,6 +36,12 @@ use std::{
 
 /// The header that carries a request's id, both ways.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// On the answer to a push whose subject was indexed.
+const OCI_SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
+
+/// The status of a request whose client went away before the answer began; nginx counts them so too.
+const CLIENT_GONE: u16 = 499;
 
 /// The paths that need no password: what an orchestrator asks.
 const OPEN_PATHS: &[&str] = &["/livez", "/readyz"];
@@ -145,7 +151,8 @@ where
             };
             edge.add_headers(response.headers_mut(), &id);
             if let Some(story) = &mut story {
-                story.status = response.status();
+                story.status = response.status().as_u16();
+                story.indexed = response.headers().contains_key(OCI_SUBJECT);
             }
             Ok(response.map_body(|_, body| Observed {
                 body,
@@ -212,7 +219,8 @@ impl Edge {
             path: request.path().to_owned(),
             remote: request.peer_addr().map(|address| address.ip()),
             user: None,
-            status: StatusCode::INTERNAL_SERVER_ERROR,
+            status: CLIENT_GONE,
+            indexed: false,
             begun: Instant::now(),
             received,
             access_log: self.access_log,
@@ -228,7 +236,8 @@ struct Story {
     path: String,
     remote: Option<IpAddr>,
     user: Option<Arc<str>>,
-    status: StatusCode,
+    status: u16,
+    indexed: bool,
     begun: Instant,
     received: Option<Rc<Cell<u64>>>,
     access_log: bool,
@@ -245,10 +254,11 @@ impl Story {
             counters.end(Sample {
                 route: route_index(&self.path),
                 method: self.method.as_str(),
-                status: self.status.as_u16(),
+                status: self.status,
                 duration,
                 received,
                 sent,
+                indexed: self.indexed,
             });
         }
         if self.access_log {
@@ -256,7 +266,7 @@ impl Story {
                 target: ACCESS,
                 method = self.method.as_str(),
                 path = self.path.as_str(),
-                status = self.status.as_u16(),
+                status = self.status,
                 bytes = sent,
                 received = received,
                 duration_ms = (duration.as_secs_f64() * 1e6).round() / 1e3,

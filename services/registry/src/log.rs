@@ -8,10 +8,15 @@ use ::log::{
     LevelFilter, Record,
     kv::{Key, Value, VisitSource},
 };
-use env_logger::{Builder, fmt::Formatter};
+use env_logger::{Builder, Target, fmt::Formatter};
 use std::{
     fmt::Write as _,
     io::{self, Write as _},
+    sync::{
+        Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
 };
 
 /// The target of the lines that tell of requests.
@@ -29,8 +34,97 @@ pub fn start(settings: &Log) {
     let formatter = settings.formatter;
     let fields: Vec<(String, String)> = settings.fields.clone().into_iter().collect();
     builder.format(move |out, record| write_line(out, formatter, &fields, record));
+    builder.target(Target::Pipe(Box::new(Pipe)));
     // Fails only if somebody has started it before.
-    let _ = builder.try_init();
+    if builder.try_init().is_ok() {
+        let writer = std::thread::Builder::new().name("log".to_owned());
+        LINES
+            .has_writer
+            .store(writer.spawn(write_always).is_ok(), Relaxed);
+    }
+}
+
+/// Writes what waits. To be called before the process ends.
+pub fn flush() {
+    LINES.write();
+}
+
+/// How long a line may wait to be written together with others: a system call for each would cost more than the request.
+const LINGER: Duration = Duration::from_millis(50);
+/// So many bytes are written without waiting; beyond twice as many, whoever logs writes them itself.
+const MANY_BYTES: usize = 64 * 1024;
+
+/// The lines that wait.
+static LINES: Lines = Lines {
+    waiting: Mutex::new(Vec::new()),
+    arrived: Condvar::new(),
+    writing: Mutex::new(()),
+    has_writer: AtomicBool::new(false),
+};
+
+struct Lines {
+    waiting: Mutex<Vec<u8>>,
+    arrived: Condvar,
+    /// Held while lines are written, so that they stay in order.
+    writing: Mutex<()>,
+    has_writer: AtomicBool,
+}
+
+impl Lines {
+    fn waiting(&self) -> MutexGuard<'_, Vec<u8>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes what waits, if anything does.
+    fn write(&self) {
+        let _turn = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let lines = std::mem::take(&mut *self.waiting());
+        // Nobody is left to tell if standard error is closed.
+        let _ = io::stderr().write_all(&lines);
+    }
+}
+
+/// Writes the lines that wait, again and again.
+fn write_always() {
+    loop {
+        let mut waiting = LINES.waiting();
+        while waiting.is_empty() {
+            waiting = LINES
+                .arrived
+                .wait(waiting)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        if waiting.len() < MANY_BYTES {
+            drop(waiting);
+            std::thread::sleep(LINGER);
+        } else {
+            drop(waiting);
+        }
+        LINES.write();
+    }
+}
+
+/// Takes lines from the threads that log.
+struct Pipe;
+
+impl io::Write for Pipe {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let mut waiting = LINES.waiting();
+        let was_empty = waiting.is_empty();
+        waiting.extend_from_slice(line);
+        let too_many = waiting.len() > 2 * MANY_BYTES;
+        drop(waiting);
+        if too_many || !LINES.has_writer.load(Relaxed) {
+            LINES.write();
+        } else if was_empty {
+            LINES.arrived.notify_one();
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 fn level(level: LogLevel) -> LevelFilter {

@@ -33,9 +33,9 @@ const ROUTES: [&str; 12] = [
 const METHODS: [&str; 7] = ["other", "GET", "HEAD", "PUT", "POST", "PATCH", "DELETE"];
 
 /// The statuses that requests are counted by; 0 stands for every other one.
-const STATUSES: [u16; 24] = [
+const STATUSES: [u16; 25] = [
     0, 200, 201, 202, 204, 206, 304, 307, 400, 401, 403, 404, 405, 406, 408, 409, 412, 413, 416, 429, 431,
-    500, 503, 507,
+    499, 500, 503, 507,
 ];
 
 /// Upper bounds of the latency histogram in seconds: a cached HEAD takes fractions of a millisecond, a large blob minutes.
@@ -78,6 +78,8 @@ pub struct Sample<'a> {
     pub received: u64,
     /// Bytes of the answer's body.
     pub sent: u64,
+    /// Whether a referrer was indexed.
+    pub indexed: bool,
 }
 
 /// One thread's counters.
@@ -88,6 +90,7 @@ pub struct Shard {
     time: [AtomicU64; ROUTES.len()],
     received: AtomicU64,
     sent: AtomicU64,
+    indexed: AtomicU64,
     started: AtomicU64,
     ended: AtomicU64,
 }
@@ -101,6 +104,7 @@ impl Shard {
             time: Default::default(),
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
+            indexed: AtomicU64::new(0),
             started: AtomicU64::new(0),
             ended: AtomicU64::new(0),
         }
@@ -127,6 +131,7 @@ impl Shard {
         self.time[route].fetch_add(nanoseconds, Relaxed);
         self.received.fetch_add(sample.received, Relaxed);
         self.sent.fetch_add(sample.sent, Relaxed);
+        self.indexed.fetch_add(u64::from(sample.indexed), Relaxed);
         self.ended.fetch_add(1, Relaxed);
     }
 }
@@ -149,7 +154,7 @@ pub struct Gauges {
     pub collected_bytes: u64,
     /// Manifests and blobs that garbage collection has removed since the start.
     pub collected: u64,
-    /// Referrers that were indexed since the start.
+    /// Referrers that were indexed when the storage was opened.
     pub referrers_indexed: u64,
 }
 
@@ -220,7 +225,10 @@ impl Metrics {
             "Bytes of bodies sent.",
             sum(&|s| &s.sent),
         );
-        page.gauges(gauges);
+        page.gauges(&Gauges {
+            referrers_indexed: gauges.referrers_indexed + sum(&|s| &s.indexed),
+            ..*gauges
+        });
         page.0
     }
 }
@@ -337,6 +345,7 @@ mod tests {
             duration: Duration::from_millis(milliseconds),
             received: 3,
             sent: 5,
+            indexed: true,
         }
     }
 
@@ -363,6 +372,7 @@ mod tests {
             "registry_http_received_bytes_total 6",
             "registry_http_sent_bytes_total 10",
             "registry_uploads_under_way 7",
+            "registry_referrers_indexed_total 2",
         ] {
             assert!(page.lines().any(|l| l == line), "{line} in\n{page}");
         }

@@ -16,6 +16,8 @@ mod registry;
 pub mod tls;
 pub mod tool;
 
+/// The registry's command line, for a test that runs a registry as a process of its own.
+pub use ::registry::main_from as registry_main;
 pub use fault::{FaultServer, Reply};
 pub use image::Image;
 pub use registry::Registry;
