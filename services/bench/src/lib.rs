@@ -3,13 +3,15 @@
 //! The workloads stand in a table ([`workload::WORKLOADS`]); [`run::run`] takes the targets through them in turns;
 //! [`report`] writes what came of it. The load generator ([`load`], [`connection`], [`wire`]) is our own, lean enough
 //! not to be what is measured, and strict: an answer of an unexpected status or length fails the workload.
-//! Left out: TLS, tokens, other machines than this one.
+//! [`crash`] kills a registry under load
+//! and reads back what it had acknowledged. Left out: TLS, tokens, other machines than this one.
 
 pub mod bare;
 pub mod calibrate;
 pub mod clients;
 pub mod connection;
 pub mod content;
+pub mod crash;
 pub mod curve;
 pub mod fixtures;
 mod lists;
@@ -21,6 +23,7 @@ pub mod protocol;
 pub mod report;
 pub mod run;
 pub mod sample;
+pub mod server;
 pub mod settings;
 pub mod stats;
 pub mod wire;

@@ -15,6 +15,12 @@ const ACCEPT: (&str, &str) = (
     "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json",
 );
 
+/// What a blob is sent as.
+const OCTETS: (&str, &str) = ("Content-Type", "application/octet-stream");
+
+/// Bytes of a chunk of a body of unknown length.
+const STREAM_CHUNK_BYTES: usize = 8 * 1024;
+
 /// A connection that speaks the protocol.
 #[derive(Debug)]
 pub struct Registry {
@@ -88,10 +94,7 @@ impl Registry {
         let mut sent = 0;
         for chunk in chunks {
             let range = format!("{sent}-{}", sent + chunk.len() - 1);
-            let headers = [
-                ("Content-Type", "application/octet-stream"),
-                ("Content-Range", range.as_str()),
-            ];
+            let headers = [OCTETS, ("Content-Range", range.as_str())];
             let request = Request::new(Method::Patch, &self.host, &location, &headers, Some(chunk.len()));
             let answer = self.connection.fetch_status(&request, chunk, 202).await?;
             location = next_location(&request, &answer)?;
@@ -99,6 +102,45 @@ impl Registry {
         }
         self.finish_upload(&location, digest, &Body::EMPTY).await?;
         Ok(sent)
+    }
+
+    /// Pushes a blob in the POST that would start an upload.
+    ///
+    /// # Errors
+    /// Any `Failure`; an answer of 202 (the registry does not know this way) is one.
+    pub async fn push_blob_in_one_post(
+        &mut self,
+        repository: &str,
+        digest: &Digest,
+        body: &Body<'_>,
+    ) -> Result<u64, Failure> {
+        let path = format!("/v2/{repository}/blobs/uploads/?digest={digest}");
+        let request = Request::new(Method::Post, &self.host, &path, &[OCTETS], Some(body.len()));
+        self.connection.fetch_status(&request, body, 201).await?;
+        Ok(body.len())
+    }
+
+    /// Pushes a blob in one PATCH of unknown length (`Transfer-Encoding: chunked`) and an empty PUT, as Docker does.
+    ///
+    /// # Errors
+    /// Any `Failure`.
+    pub async fn push_blob_as_stream(
+        &mut self,
+        repository: &str,
+        digest: &Digest,
+        content: &[u8],
+    ) -> Result<u64, Failure> {
+        let location = self.start_upload(repository).await?;
+        let headers = [OCTETS, ("Transfer-Encoding", "chunked")];
+        let request = Request::new(Method::Patch, &self.host, &location, &headers, None);
+        let encoded = chunked(content);
+        let answer = self
+            .connection
+            .fetch_status(&request, &Body::of(&encoded), 202)
+            .await?;
+        let location = next_location(&request, &answer)?;
+        self.finish_upload(&location, digest, &Body::EMPTY).await?;
+        Ok(content.len() as u64)
     }
 
     /// Pushes a blob that is in memory.
@@ -164,8 +206,7 @@ impl Registry {
     ) -> Result<(), Failure> {
         let separator = if location.contains('?') { '&' } else { '?' };
         let path = format!("{location}{separator}digest={digest}");
-        let headers = [("Content-Type", "application/octet-stream")];
-        let request = Request::new(Method::Put, &self.host, &path, &headers, Some(body.len()));
+        let request = Request::new(Method::Put, &self.host, &path, &[OCTETS], Some(body.len()));
         self.connection.fetch_status(&request, body, 201).await?;
         Ok(())
     }
@@ -180,6 +221,18 @@ pub fn json(request: &str, answer: &Answer) -> Result<Value, Failure> {
         request: request.to_owned(),
         what: format!("the answer is no JSON: {error}"),
     })
+}
+
+/// A body as `Transfer-Encoding: chunked` has it.
+fn chunked(content: &[u8]) -> Vec<u8> {
+    let mut encoded = Vec::with_capacity(content.len() + 64);
+    for chunk in content.chunks(STREAM_CHUNK_BYTES) {
+        encoded.extend(format!("{:x}\r\n", chunk.len()).bytes());
+        encoded.extend(chunk);
+        encoded.extend(b"\r\n");
+    }
+    encoded.extend(b"0\r\n\r\n");
+    encoded
 }
 
 /// The path of an answer's `Location`, which may be a whole URL.

@@ -1,0 +1,162 @@
+//! What one client may read in its repositories, by what was acknowledged to it and what was cut off.
+
+use oci::Digest;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Whether something is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fact {
+    /// Acknowledged: it must be.
+    Present,
+    /// Its removal was acknowledged: it must not be.
+    Absent,
+    /// The operation was cut off: it may be.
+    Unknown,
+}
+
+/// A manifest that was pushed or begun to be.
+#[derive(Clone, Debug)]
+pub(crate) struct Stored {
+    /// Its bytes.
+    pub(crate) body: Vec<u8>,
+    /// The blobs that it needs.
+    pub(crate) blobs: Vec<Digest>,
+    /// What it refers to.
+    pub(crate) subject: Option<Digest>,
+    /// Whether it is there.
+    pub(crate) fact: Fact,
+}
+
+/// All that one client knows.
+#[derive(Clone, Debug)]
+pub(crate) struct Model {
+    /// The repository that it works in.
+    pub(crate) repository: String,
+    /// The repository that it mounts from.
+    pub(crate) source: String,
+    /// Where each tag may lead; `None`: it is not there.
+    pub(crate) tags: BTreeMap<String, BTreeSet<Option<Digest>>>,
+    /// Manifests.
+    pub(crate) manifests: BTreeMap<Digest, Stored>,
+    /// Blobs that belong to no manifest.
+    pub(crate) blobs: BTreeMap<Digest, Fact>,
+}
+
+impl Model {
+    /// Of the client of this number: nothing is stored yet.
+    pub(crate) fn new(client: usize) -> Model {
+        Model {
+            repository: format!("crash/client-{client}/work"),
+            source: format!("crash/client-{client}/source"),
+            tags: BTreeMap::new(),
+            manifests: BTreeMap::new(),
+            blobs: BTreeMap::new(),
+        }
+    }
+
+    /// A tag is being moved: it may lead to the new place, or to any that it may lead to now.
+    pub(crate) fn move_begins(&mut self, tag: &str, to: Option<Digest>) {
+        let possible = self
+            .tags
+            .entry(tag.to_owned())
+            .or_insert_with(|| BTreeSet::from([None]));
+        possible.insert(to);
+    }
+
+    /// A tag leads here, and nowhere else.
+    pub(crate) fn settle_tag(&mut self, tag: &str, to: Option<Digest>) {
+        self.tags.insert(tag.to_owned(), BTreeSet::from([to]));
+    }
+
+    /// The tags that may lead to a manifest.
+    pub(crate) fn tags_to(&self, digest: &Digest) -> Vec<String> {
+        let leads = |(tag, possible): (&String, &BTreeSet<Option<Digest>>)| {
+            possible.contains(&Some(*digest)).then(|| tag.clone())
+        };
+        self.tags.iter().filter_map(leads).collect()
+    }
+
+    /// Whether garbage collection must keep a manifest: a tag leads to it for certain, or it refers to one that is kept.
+    pub(crate) fn is_reached(&self, digest: &Digest) -> bool {
+        let only = BTreeSet::from([Some(*digest)]);
+        if self.tags.values().any(|possible| *possible == only) {
+            return true;
+        }
+        let subject = self.manifests.get(digest).and_then(|stored| stored.subject);
+        subject.is_some_and(|subject| self.has(&subject) && self.is_reached(&subject))
+    }
+
+    /// Whether a manifest is there for certain.
+    pub(crate) fn has(&self, digest: &Digest) -> bool {
+        self.manifests
+            .get(digest)
+            .is_some_and(|stored| stored.fact == Fact::Present)
+    }
+
+    /// Says what is known of a manifest from now on.
+    pub(crate) fn settle_manifest(&mut self, digest: &Digest, fact: Fact) {
+        if let Some(stored) = self.manifests.get_mut(digest) {
+            stored.fact = fact;
+        }
+    }
+
+    /// Manifests that are there for certain and refer to nothing: what tags lead to and referrers refer to.
+    pub(crate) fn images(&self) -> Vec<Digest> {
+        self.select(|stored| stored.subject.is_none())
+    }
+
+    /// Referrers that are there for certain.
+    pub(crate) fn referrers(&self) -> Vec<Digest> {
+        self.select(|stored| stored.subject.is_some())
+    }
+
+    fn select(&self, wanted: impl Fn(&Stored) -> bool) -> Vec<Digest> {
+        let chosen = self
+            .manifests
+            .iter()
+            .filter(|(_, stored)| stored.fact == Fact::Present && wanted(stored));
+        chosen.map(|(digest, _)| *digest).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stored(subject: Option<Digest>) -> Stored {
+        Stored {
+            body: Vec::new(),
+            blobs: Vec::new(),
+            subject,
+            fact: Fact::Present,
+        }
+    }
+
+    #[test]
+    fn a_move_that_was_cut_off_leaves_both_places_possible() {
+        let (old, new) = (Digest::sha256(b"old"), Digest::sha256(b"new"));
+        let mut model = Model::new(0);
+        model.settle_tag("t", Some(old));
+        model.move_begins("t", Some(new));
+        assert_eq!(model.tags["t"], BTreeSet::from([Some(old), Some(new)]));
+        model.settle_tag("t", Some(new));
+        assert_eq!(model.tags["t"], BTreeSet::from([Some(new)]));
+        model.move_begins("other", Some(new));
+        assert_eq!(model.tags["other"], BTreeSet::from([None, Some(new)]));
+    }
+
+    #[test]
+    fn garbage_is_what_no_certain_tag_reaches() {
+        let (image, referrer, of_referrer) =
+            (Digest::sha256(b"i"), Digest::sha256(b"r"), Digest::sha256(b"rr"));
+        let mut model = Model::new(0);
+        model.manifests.insert(image, stored(None));
+        model.manifests.insert(referrer, stored(Some(image)));
+        model.manifests.insert(of_referrer, stored(Some(referrer)));
+        assert!(!model.is_reached(&of_referrer));
+        model.settle_tag("t", Some(image));
+        assert!(model.is_reached(&image) && model.is_reached(&referrer) && model.is_reached(&of_referrer));
+        model.move_begins("t", None);
+        assert!(!model.is_reached(&image));
+    }
+}
