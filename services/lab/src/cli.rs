@@ -9,7 +9,7 @@ use std::path::PathBuf;
 /// Shows, and proves on the wire, what happens when producers, registries and consumers of different generations of OCI
 /// reference types meet. Without a command it plays all 18 scenarios.
 #[derive(Debug, Parser)]
-#[command(name = "lab", version, args_conflicts_with_subcommands = true)]
+#[command(name = "lab", version, args_conflicts_with_subcommands = true, after_help = AFTER_HELP)]
 pub struct Cli {
     /// What to do
     #[command(subcommand)]
@@ -18,6 +18,16 @@ pub struct Cli {
     #[command(flatten)]
     pub run: RunCommand,
 }
+
+/// Examples and exit codes.
+const AFTER_HELP: &str = "Examples:
+  lab                       play all 18 scenarios
+  lab run 8 11 -v           play two, and show each exchange
+  lab run --report html     and write a page about it
+  lab show 8                tell what scenario 8 is about
+
+Exit codes: 0 all is as expected, 1 it is not or something is missing, 2 an argument or a scenario file is wrong,
+130 interrupted";
 
 /// What `lab` can do.
 #[derive(Debug, Subcommand)]
@@ -83,8 +93,8 @@ pub struct RunCommand {
     #[arg(long, value_name = "IMAGE", env = "SOURCE_IMAGE")]
     pub source: Option<String>,
     /// The ports of the current and the complete registry; 0 means a free one
-    #[arg(long, value_name = "PORT,PORT", value_delimiter = ',', num_args = 2, default_values_t = [0, 0])]
-    pub ports: Vec<u16>,
+    #[arg(long, value_name = "PORT,PORT", default_value = "0,0", value_parser = parse_ports)]
+    pub ports: Ports,
     /// Play against registries that already run, and start none: current=HOST:PORT,complete=HOST:PORT
     #[arg(long, value_name = "LIST", value_delimiter = ',', env = "REFERRERS_LAB_REGISTRIES", value_parser = parse_running)]
     pub registries: Vec<Running>,
@@ -130,6 +140,17 @@ pub struct Running {
     pub tls: Option<Tls>,
 }
 
+/// The ports of a native run's registries; 0 means a free one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ports([u16; RegistryGeneration::ALL.len()]);
+
+fn parse_ports(text: &str) -> Result<Ports, String> {
+    let ports: Result<Vec<u16>, _> = text.split(',').map(|port| port.trim().parse()).collect();
+    let wrong = || format!("{text:?}: expected two ports, such as 5001,5002");
+    let ports = ports.map_err(|_| wrong())?;
+    ports.try_into().map(Ports).map_err(|_| wrong())
+}
+
 fn parse_running(text: &str) -> Result<Running, String> {
     let (generation, address) = text
         .split_once('=')
@@ -165,7 +186,7 @@ impl RunCommand {
     pub fn port(&self, generation: RegistryGeneration) -> u16 {
         let place = RegistryGeneration::ALL.iter().position(|one| *one == generation);
         place
-            .and_then(|place| self.ports.get(place))
+            .and_then(|place| self.ports.0.get(place))
             .copied()
             .unwrap_or(0)
     }
@@ -236,4 +257,42 @@ pub struct DeskCommand {
     /// The registries to tell about, as references write them
     #[arg(long, value_name = "HOST:PORT", value_delimiter = ',', default_values_t = ["localhost:5001".to_owned(), "localhost:5002".to_owned()])]
     pub registry: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_grammar_holds_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn ports_are_two() {
+        assert_eq!(parse_ports("5001,0"), Ok(Ports([5001, 0])));
+        for text in ["", "1", "1,2,3", "1;2", "1,65536"] {
+            assert!(
+                parse_ports(text).is_err_and(|error| error.contains("two ports")),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn running_registries_are_named_by_generation_and_address() {
+        let (host, tls) = ("example.org:5002", Some(Tls::Enabled));
+        let parsed = parse_running("complete=https://example.org:5002/").expect("a registry");
+        assert_eq!(
+            (parsed.generation.name(), parsed.host.as_str(), parsed.tls),
+            ("complete", host, tls)
+        );
+        let parsed = parse_running("current=http://registry-current:5001").expect("a registry");
+        assert_eq!(parsed.tls, Some(Tls::Disabled));
+        assert_eq!(parse_running("current=a:1").expect("a registry").tls, None);
+        for text in ["", "a:1", "modern=a:1", "current=", "current=a:1/b"] {
+            assert!(parse_running(text).is_err(), "{text}");
+        }
+    }
 }

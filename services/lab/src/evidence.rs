@@ -2,7 +2,7 @@
 
 use crate::har::{self, Entry, HarError, header};
 use oci::{Digest, ImageReference};
-use scenario::{Actor, Outcome, OutcomeError, Scenario, StepOutcome};
+use scenario::{Actor, Exit, Outcome, OutcomeError, Scenario, StepOutcome};
 use serde::Serialize;
 use std::path::Path;
 
@@ -156,11 +156,18 @@ fn recorded(
     step: &StepOutcome,
 ) -> Result<Vec<Exchange>, EvidenceError> {
     let path = Outcome::folder(results, actor).join(&step.har);
-    let entries = har::read(&path).map_err(|source| EvidenceError::Har {
-        step: step.step.clone(),
-        ended: format!("{}{}", step.exit, last_words(&step.stderr)),
-        source,
-    })?;
+    let entries = match har::read(&path) {
+        Ok(entries) => entries,
+        // A tool that was ended may have left none. That step fails the scenario by its exit, whatever else is seen.
+        Err(HarError::Io { .. }) if !matches!(step.exit, Exit::Code(_)) => Vec::new(),
+        Err(source) => {
+            return Err(EvidenceError::Har {
+                step: step.step.clone(),
+                ended: format!("{}{}", step.exit, last_words(&step.stderr)),
+                source,
+            });
+        }
+    };
     let exchange = |(index, entry)| Exchange::of_entry(entry, image, actor, &step.step, index + 1);
     Ok(entries.into_iter().enumerate().map(exchange).collect())
 }

@@ -276,7 +276,7 @@ fn every_kind_of_expectation_can_fail() {
         ),
         ("/refers/size: 1", "/refers/size: 2", "2", "1"),
         (
-            "contains: [MANIFEST_INVALID]",
+            "contains: [\"${code}\"]",
             "contains: [DENIED]",
             "contains \"DENIED\"",
             r#""{\"errors\":[{\"code\":\"MANIFEST_INVALID\"}]}""#,

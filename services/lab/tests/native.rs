@@ -263,3 +263,91 @@ fn what_is_kept_ends_with_ctrl_c_and_leaves_no_process() {
         }
     }
 }
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_in_the_middle_of_a_step_ends_the_step_too() {
+    use std::io::Read;
+    let folder = folder();
+    // A registry that accepts connections, and never says a word: the step hangs once it has connected.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = silent.local_addr().expect("an address").to_string();
+    let slow = format!("intermediate-consumer pull {address}/app:latest");
+    changed_scenarios(folder.path(), 2, "intermediate-consumer refs ${image}", &slow);
+    let mut child = lab(folder.path(), &["run", "2"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("lab runs");
+    let (mut connection, _) = silent.accept().expect("the step connects");
+    let sent = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()
+        .expect("kill runs");
+    assert!(sent.success());
+    assert_eq!(child.wait().expect("it ends").code(), Some(130));
+    connection
+        .set_read_timeout(Some(Duration::from_secs(60)))
+        .expect("a timeout");
+    // The connection is closed when the process that holds it is gone; a reset tells the same.
+    let mut asked = Vec::new();
+    match connection.read_to_end(&mut asked) {
+        Ok(_) => {}
+        Err(error) => assert_eq!(
+            error.kind(),
+            std::io::ErrorKind::ConnectionReset,
+            "the step still runs"
+        ),
+    }
+}
+
+#[test]
+fn a_source_in_a_registry_is_copied_and_its_exchanges_do_not_count() {
+    let folder = folder();
+    let source = testkit::Registry::complete();
+    let config =
+        serde_json::json!({"registries": {"ghcr.io": {"hostname": source.host(), "tls": "disabled"}}});
+    std::fs::write(folder.path().join("client.json"), config.to_string()).expect("a file");
+    run(folder.path(), &["fixture", "fixture"]);
+    let image = "ghcr.io/distroless/alpine-base:latest";
+    let (pushed, _, stderr) = run(folder.path(), &["producer", "copy", "oci:fixture:latest", image]);
+    assert!(pushed.status.success(), "{stderr}");
+    let (output, stdout, _) = run(folder.path(), &["run", "1", "8", "18", "--source", image]);
+    assert!(output.status.success(), "{stdout}");
+}
+
+#[test]
+fn the_registries_listen_on_the_ports_that_are_given() {
+    let folder = folder();
+    let free = || {
+        std::net::TcpListener::bind("127.0.0.1:0")
+            .and_then(|l| l.local_addr())
+            .expect("a port")
+            .port()
+    };
+    let (current, complete) = (free(), free());
+    let ports = format!("{current},{complete}");
+    let arguments = ["run", "1", "4", "--ports", &ports, "--report", "json"];
+    let (output, stdout, stderr) = run(folder.path(), &arguments);
+    assert!(output.status.success(), "{stdout}{stderr}");
+    let text = std::fs::read_to_string(folder.path().join("referrers-lab.json")).expect("a report");
+    let report: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(report["registries"][0]["address"], format!("127.0.0.1:{current}"));
+    assert_eq!(
+        report["registries"][1]["address"],
+        format!("127.0.0.1:{complete}")
+    );
+}
+
+#[test]
+fn a_port_that_is_taken_is_an_error_and_nothing_is_played() {
+    let folder = folder();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("an address").port().to_string();
+    let (output, stdout, stderr) = run(folder.path(), &["run", "1", "--ports", &format!("{port},0")]);
+    assert_eq!(output.status.code(), Some(1), "{stdout}");
+    assert!(
+        stderr.contains("the current registry") && stderr.contains(&port),
+        "{stderr}"
+    );
+}

@@ -24,6 +24,8 @@ pub const HAR: &str = "REFERRERS_LAB_HAR";
 
 /// How long clearing the stage may take.
 const CLEAR_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a step that hangs may take to end once it was asked to.
+const GRACE: Duration = Duration::from_secs(1);
 /// The producer's exit code: it was there, and was deleted.
 const DELETED: i32 = 0;
 /// The producer's exit code: not found, so there was nothing to delete.
@@ -283,13 +285,29 @@ async fn run(command: &mut Command, name: &str, limit: Duration, input: &[u8]) -
         Ok(Ok(status)) => status.code().map_or(Exit::Signal, Exit::Code),
         Ok(Err(error)) => Exit::NotStarted(error.to_string()),
         Err(_) => {
-            if let Err(error) = child.kill().await {
+            if let Err(error) = end(&mut child).await {
                 log::warn!("{name}: cannot be ended: {error}");
             }
             Exit::TimedOut(limit.as_secs())
         }
     };
     ended
+}
+
+/// Ends a child: asks it to, so that it can still write its recording, and then no longer asks.
+async fn end(child: &mut Child) -> io::Result<()> {
+    #[cfg(unix)]
+    if let Some(id) = child
+        .id()
+        .and_then(|id| rustix::process::Pid::from_raw(id.cast_signed()))
+    {
+        // It may have ended just now; then there is nobody to ask.
+        _ = rustix::process::kill_process(id, rustix::process::Signal::TERM);
+        if let Ok(ended) = tokio::time::timeout(GRACE, child.wait()).await {
+            return ended.map(|_| ());
+        }
+    }
+    child.kill().await
 }
 
 /// Feeds a child and reads it until it has ended; what was read stays in the buffers if this is dropped half-way.

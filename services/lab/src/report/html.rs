@@ -68,7 +68,7 @@ fn matrix(page: &mut String, report: &RunReport) {
     for scenario in &report.scenarios {
         _ = writeln!(
             page,
-            "<tr><td class=\"number\"><a href=\"#scenario-{n}\">{n}</a></td><td class=\"who\">{}</td><td>{}</td><td>{}</td>\
+            "<tr><td class=\"number\"><a href=\"#scenario-{n}\">{n}</a></td><td class=\"who\">{}</td><td>{}</td><td class=\"tight\">{}</td>\
              <td class=\"verdict\">{}</td><td class=\"number\">{}</td></tr>",
             who(&scenario.who),
             escape(&scenario.title),
@@ -98,7 +98,7 @@ fn legend(page: &mut String, report: &RunReport) {
     for who in seen {
         _ = writeln!(
             page,
-            "<dt>{}</dt><dd>{} {}</dd>",
+            "<div><dt>{}</dt><dd>{} {}</dd></div>",
             who.icon, who.generation, who.role
         );
     }
@@ -113,7 +113,7 @@ fn section(page: &mut String, scenario: &ScenarioReport) {
     };
     _ = write!(
         page,
-        "<section class=\"scenario\" id=\"scenario-{n}\">\n<details{open}>\n<summary><h3>{n}: {} {}</h3> {}</summary>\n<div>\n",
+        "<section class=\"scenario\">\n<details{open}>\n<summary><h3>{n}: {} {}</h3> {}</summary>\n<div id=\"scenario-{n}\">\n",
         who(&scenario.who),
         escape(&scenario.title),
         verdict(&scenario.state),
@@ -124,18 +124,18 @@ fn section(page: &mut String, scenario: &ScenarioReport) {
         _ = writeln!(page, "<p class=\"bad\">{}</p>", escape(problem));
     }
     page.push_str("<h4>Expectations</h4>\n");
-    expectations(page, &scenario.findings);
+    expectations(page, scenario.number, &scenario.findings);
     page.push_str("<h4>Steps</h4>\n<ol class=\"plain\">\n");
     for step in &scenario.steps {
         played(page, step);
     }
     page.push_str("</ol>\n");
-    exchanges(page, "Exchanges", &scenario.exchanges);
-    exchanges(page, "What the judge read", &scenario.reads);
+    exchanges(page, scenario.number, "Exchanges", &scenario.exchanges);
+    exchanges(page, scenario.number, "What the judge read", &scenario.reads);
     page.push_str("</div>\n</details>\n</section>\n");
 }
 
-fn expectations(page: &mut String, findings: &[Finding]) {
+fn expectations(page: &mut String, number: u8, findings: &[Finding]) {
     page.push_str("<ul class=\"plain\">\n");
     for group in findings.chunk_by(|one, next| one.that == next.that) {
         let holds = group.iter().all(|finding| finding.holds);
@@ -149,16 +149,16 @@ fn expectations(page: &mut String, findings: &[Finding]) {
         );
         for finding in group {
             let from = finding.exchange.as_ref().map_or(String::new(), |exchange| {
-                format!("{} {}", exchange.step, exchange.place)
+                let told = format!("{} {}", exchange.step, exchange.place);
+                format!("<a href=\"#{}\">{}</a>", anchor(number, exchange), escape(&told))
             });
             _ = writeln!(
                 page,
-                "<tr><td>{}</td><td class=\"url\">{}</td><td class=\"mono url\">{}</td><td class=\"mono url\">{}</td><td>{}</td></tr>",
+                "<tr><td>{}</td><td class=\"url\">{}</td><td class=\"mono url\">{}</td><td class=\"mono url\">{}</td><td class=\"tight\">{from}</td></tr>",
                 mark(finding.holds),
                 escape(&finding.what),
                 escape(&finding.expected),
                 escape(&finding.seen),
-                escape(&from),
             );
         }
         page.push_str("</tbody>\n</table></div>\n</details></li>\n");
@@ -192,7 +192,7 @@ fn played(page: &mut String, step: &PlayedStep) {
     page.push_str("</li>\n");
 }
 
-fn exchanges(page: &mut String, title: &str, exchanges: &[Exchange]) {
+fn exchanges(page: &mut String, number: u8, title: &str, exchanges: &[Exchange]) {
     if exchanges.is_empty() {
         return;
     }
@@ -212,7 +212,8 @@ fn exchanges(page: &mut String, title: &str, exchanges: &[Exchange]) {
         };
         _ = write!(
             page,
-            "<tr><td>{}</td><td class=\"number\">{}</td><td><code class=\"url\">{} {}</code>",
+            "<tr id=\"{}\"><td>{}</td><td class=\"number\">{}</td><td><code class=\"url\">{} {}</code>",
+            anchor(number, exchange),
             escape(&exchange.step),
             exchange.place,
             escape(&exchange.method),
@@ -227,6 +228,11 @@ fn exchanges(page: &mut String, title: &str, exchanges: &[Exchange]) {
         );
     }
     page.push_str("</tbody>\n</table></div>\n</details>\n");
+}
+
+/// Where an exchange stands on the page; step names hold nothing that needs escaping.
+fn anchor(number: u8, exchange: &Exchange) -> String {
+    format!("exchange-{number}-{}-{}", exchange.step, exchange.place)
 }
 
 fn body(page: &mut String, name: &str, body: &Body) {
