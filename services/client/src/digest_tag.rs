@@ -65,7 +65,7 @@ pub(crate) struct Memory {
 /// How often a change is written or refused before it is given up: enough for some tens of writers at once.
 const MAX_ATTEMPTS: u32 = 64;
 /// How often in a row a tag is read again that another writer seems to be replacing.
-const MAX_TORN_READS: u32 = 8;
+const MAX_TORN_READS: u32 = 20;
 /// The pause before a refused change is tried again, at most; grows with the attempts.
 const MAX_RETRY_PAUSE: Duration = Duration::from_millis(200);
 
@@ -228,12 +228,6 @@ enum Try {
     Done { conditional: bool },
     /// Somebody else was faster.
     Lost,
-}
-
-impl Try {
-    fn is_done(&self) -> bool {
-        matches!(self, Try::Done { .. })
-    }
 }
 
 impl Update<'_> {

@@ -10,6 +10,9 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use oci::{Descriptor, Route, headers};
 
+/// How often one transfer goes on after it broke, even if it gets further each time.
+pub(super) const MAX_RESUMES: u32 = 100;
+
 impl Repository {
     /// A blob as a stream of pieces; a broken transfer is resumed, and the last piece comes only if all bytes hash to the
     /// descriptor's digest and have its size. Memory does not grow with the blob.
@@ -49,6 +52,7 @@ impl Repository {
             at,
             stream,
             fruitless: 1,
+            resumed: 0,
         };
         Ok(Box::pin(futures_util::stream::unfold(
             Some(download),
@@ -97,6 +101,8 @@ struct Download {
     stream: ByteStream,
     /// Tries since bytes last came.
     fruitless: u32,
+    /// Tries all in all.
+    resumed: u32,
 }
 
 enum Next {
@@ -108,6 +114,8 @@ impl Download {
     async fn next(&mut self) -> Result<Next> {
         loop {
             match self.stream.next().await {
+                // A server without ranges may send again what is skipped, and nothing more.
+                Some(Ok(piece)) if piece.is_empty() => {}
                 Some(Ok(piece)) => {
                     self.fruitless = 1;
                     if let Some(piece) = self.verifier.take(piece).map_err(|wrong| wrong.at(&self.at))? {
@@ -137,9 +145,10 @@ impl Download {
             error,
             Error::WrongLength { .. } | Error::Unreachable { .. } | Error::TimedOut { .. }
         );
-        if !worth_it || self.fruitless >= transport.attempts() {
+        if !worth_it || self.fruitless >= transport.attempts() || self.resumed >= MAX_RESUMES {
             return Err(error);
         }
+        self.resumed += 1;
         log::warn!("{error}; going on at byte {received} of {}", self.blob.size);
         transport.back_off(self.fruitless).await;
         self.fruitless += 1;

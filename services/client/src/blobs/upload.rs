@@ -3,6 +3,7 @@
 //! Small blobs go in one PUT; larger ones in one streamed PATCH and an empty PUT, so that the registry can say how far it
 //! got. The registry verifies the digest; a source whose bytes are wrong ends the upload before its last piece.
 
+use super::download::MAX_RESUMES;
 use super::verify::{Wrong, verified, watch};
 use crate::{
     Asked, Error, Repository, Result,
@@ -124,7 +125,7 @@ enum Step {
 impl Upload<'_> {
     async fn run(&self, session: Url) -> Result<()> {
         let transport = &self.repository.client().inner().transport;
-        let (mut step, mut furthest, mut fruitless) = (Step::Send(session, 0), 0, 1);
+        let (mut step, mut furthest, mut fruitless, mut resumed) = (Step::Send(session, 0), 0, 1, 0);
         loop {
             let url = match &step {
                 Step::Send(url, _) | Step::Finish(url) => url.clone(),
@@ -137,9 +138,10 @@ impl Upload<'_> {
                 }
                 Err(error) => error,
             };
-            if !is_transient(&error) || fruitless >= transport.attempts() {
+            if !is_transient(&error) || fruitless >= transport.attempts() || resumed >= MAX_RESUMES {
                 return Err(error);
             }
+            resumed += 1;
             transport.back_off(fruitless).await;
             step = self.where_it_stopped(url).await?;
             let reached = match &step {
