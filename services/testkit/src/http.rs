@@ -189,6 +189,17 @@ impl Connection {
         }
     }
 
+    /// Reads the head of an interim answer (100), which shows that the request is being worked on.
+    ///
+    /// # Errors
+    /// What came instead.
+    pub fn read_interim(&mut self) -> Result<(), String> {
+        match self.read_head()?.status {
+            100..200 => Ok(()),
+            other => Err(format!("{other} is not an interim answer")),
+        }
+    }
+
     /// Reads until the peer closes.
     ///
     /// # Errors

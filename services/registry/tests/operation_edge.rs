@@ -1,0 +1,470 @@
+//! What an operator sets around the service: passwords, certificates, limits, headers, metrics. Over real sockets.
+
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on ends"
+)]
+
+use oci::Digest;
+use registry::{
+    Config,
+    config::{Anonymous, Auth, Debug, Duration, Htpasswd, Listen, Prometheus},
+};
+use testkit::{
+    Certificate, Registry,
+    http::{Connection, Request, Response},
+};
+
+/// "right", hashed with the least cost.
+const ALICE: &str = "alice:$2b$04$abcdefghijklmnopqrstuuFmEfrkTQnczNzw475xE2VhDrK1uwJiC\n";
+
+/// A configuration with a file of users, and the folder that it is in.
+fn with_users(anonymous: Anonymous) -> (tempfile::TempDir, Config) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("htpasswd");
+    std::fs::write(&path, ALICE).unwrap();
+    let mut config = Config::complete();
+    config.auth = Some(Auth {
+        htpasswd: Htpasswd {
+            realm: "lab".to_owned(),
+            path,
+            anonymous,
+        },
+    });
+    (folder, config)
+}
+
+fn as_alice(registry: &Registry, method: &str, path: &str, body: &[u8]) -> Response {
+    Request::new(method, path)
+        .basic_auth("alice", "right")
+        .body(body)
+        .send(registry.address())
+}
+
+#[test]
+fn without_the_right_password_nothing_is_read_or_written_in_any_order() {
+    let (_folder, config) = with_users(Anonymous::None);
+    let registry = Registry::start(config);
+    let digest = Digest::sha256(b"secret");
+    let session = as_alice(&registry, "POST", "/v2/a/blobs/uploads/", b"")
+        .expect(202)
+        .location();
+    as_alice(
+        &registry,
+        "POST",
+        &format!("/v2/a/blobs/uploads/?digest={digest}"),
+        b"secret",
+    )
+    .expect(201);
+    for (method, path) in [
+        ("GET", "/v2/".to_owned()),
+        ("GET", "/v2/_catalog".to_owned()),
+        ("GET", "/v2/a/tags/list".to_owned()),
+        ("GET", format!("/v2/a/blobs/{digest}")),
+        ("HEAD", format!("/v2/a/blobs/{digest}")),
+        ("GET", format!("/v2/a/referrers/{digest}")),
+        ("GET", "/v2/_oci/ext/discover".to_owned()),
+        ("GET", session.clone()),
+        ("PATCH", session.clone()),
+        ("PUT", format!("{session}?digest={digest}")),
+        ("DELETE", session.clone()),
+        ("POST", "/v2/a/blobs/uploads/".to_owned()),
+        ("POST", format!("/v2/b/blobs/uploads/?mount={digest}")),
+        ("PUT", "/v2/a/manifests/v1".to_owned()),
+        ("DELETE", format!("/v2/a/blobs/{digest}")),
+        ("GET", "/livez/../v2/_catalog".to_owned()),
+        ("GET", "//livez".to_owned()),
+        ("OPTIONS", "/v2/".to_owned()),
+    ] {
+        let request = Request::new(method, &path);
+        for attempt in [
+            request.clone(),
+            request.clone().basic_auth("alice", "wrong"),
+            request.clone().basic_auth("bob", "right"),
+            request.clone().header("Authorization", "Basic"),
+        ] {
+            let refused = attempt.send(registry.address()).expect(401);
+            assert_eq!(
+                refused.header("www-authenticate"),
+                Some("Basic realm=\"lab\""),
+                "{method} {path}"
+            );
+            assert!(
+                method == "HEAD" || refused.error_code() == "UNAUTHORIZED",
+                "{method} {path}"
+            );
+        }
+    }
+    // The session of alice is as she left it.
+    let status = as_alice(&registry, "GET", &session, b"").expect(204);
+    assert_eq!(status.header("range"), Some("0-0"));
+    assert_eq!(
+        as_alice(&registry, "GET", &format!("/v2/a/blobs/{digest}"), b"")
+            .expect(200)
+            .text(),
+        "secret"
+    );
+}
+
+#[test]
+fn a_refusal_does_not_open_the_connection_it_came_on() {
+    let (_folder, config) = with_users(Anonymous::None);
+    let registry = Registry::start(config);
+    let mut connection = Connection::open(registry.address());
+    connection
+        .exchange(&Request::new("GET", "/v2/").basic_auth("alice", "right"))
+        .expect(200);
+    connection.exchange(&Request::new("GET", "/v2/")).expect(401);
+    connection
+        .exchange(&Request::new("GET", "/v2/").basic_auth("alice", "right"))
+        .expect(200);
+}
+
+#[test]
+fn anonymous_pull_opens_reading_alone() {
+    let (_folder, config) = with_users(Anonymous::Pull);
+    let registry = Registry::start(config);
+    let digest = Digest::sha256(b"public");
+    as_alice(
+        &registry,
+        "POST",
+        &format!("/v2/a/blobs/uploads/?digest={digest}"),
+        b"public",
+    )
+    .expect(201);
+    registry.get(&format!("/v2/a/blobs/{digest}")).expect(200);
+    registry
+        .request("POST", "/v2/a/blobs/uploads/", &[], b"")
+        .expect(401);
+    registry
+        .request("DELETE", &format!("/v2/a/blobs/{digest}"), &[], b"")
+        .expect(401);
+    Request::new("GET", "/v2/")
+        .basic_auth("alice", "wrong")
+        .send(registry.address())
+        .expect(401);
+}
+
+#[test]
+fn health_needs_no_password() {
+    let (_folder, config) = with_users(Anonymous::None);
+    let registry = Registry::start(config);
+    assert_eq!(registry.get("/livez").expect(200).text(), "alive\n");
+    assert_eq!(registry.get("/readyz").expect(200).text(), "ready\n");
+    registry.request("HEAD", "/readyz", &[], b"").expect(200);
+}
+
+#[test]
+fn a_registry_with_a_certificate_serves_https_and_shows_a_changed_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = Certificate::in_folder(folder.path());
+    let mut config = Config::current();
+    config.http.tls = Some(first.settings());
+    let registry = Registry::start(config);
+    let get = Request::new("GET", "/v2/");
+    first
+        .connect(registry.address())
+        .expect("a connection")
+        .exchange(&get)
+        .expect(200);
+    let second = Certificate::in_folder(folder.path());
+    second
+        .connect(registry.address())
+        .map(|_| ())
+        .expect_err("not yet read");
+    // The files are looked at once a second.
+    let started = std::time::Instant::now();
+    while let Err(error) = second.connect(registry.address()) {
+        assert!(started.elapsed().as_secs() < 20, "{error}");
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    assert!(first.connect(registry.address()).is_err());
+}
+
+#[test]
+fn a_certificate_or_key_that_cannot_be_used_keeps_the_registry_from_starting() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = Certificate::in_folder(folder.path());
+    let other = tempfile::tempdir().unwrap();
+    let other = Certificate::in_folder(other.path()).settings();
+    let nothing = folder.path().join("nothing.pem");
+    std::fs::write(&nothing, "nothing").unwrap();
+    let mut missing = good.settings();
+    missing.certificate = folder.path().join("missing.pem");
+    let mut no_key = good.settings();
+    no_key.key = nothing.clone();
+    let mut no_certificate = good.settings();
+    no_certificate.certificate = nothing;
+    let mut of_another = good.settings();
+    std::fs::create_dir_all(other.key.parent().unwrap()).unwrap();
+    let another = Certificate::in_folder(other.key.parent().unwrap());
+    of_another.key = another.key;
+    for (settings, named) in [
+        (missing, "missing.pem"),
+        (no_key, "nothing.pem"),
+        (no_certificate, "nothing.pem"),
+        (of_another, "key.pem"),
+    ] {
+        let mut config = Config::current();
+        config.http.tls = Some(settings);
+        let error = Registry::try_start(config).err().expect("no start");
+        assert!(error.contains(named), "{error}");
+    }
+}
+
+#[test]
+fn a_tls_hello_on_a_plain_port_is_refused_with_http_and_harms_nobody() {
+    let registry = Registry::current();
+    let folder = tempfile::tempdir().unwrap();
+    for _ in 0..3 {
+        let certificate = Certificate::in_folder(folder.path());
+        certificate
+            .connect(registry.address())
+            .map(|_| ())
+            .expect_err("not TLS");
+    }
+    // What a client looks at to find out that it should try http.
+    let mut connection = Connection::open(registry.address());
+    connection.write(&[0x16, 3, 1, 0, 5, 1, 0, 0, 1, 3]);
+    let answer = connection.read_to_end().unwrap();
+    assert!(
+        answer.starts_with(b"HTTP/1.1 400 "),
+        "{}",
+        String::from_utf8_lossy(&answer)
+    );
+    registry.get("/v2/").expect(200);
+}
+
+#[test]
+fn plain_http_on_a_tls_port_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = Config::current();
+    let certificate = Certificate::in_folder(folder.path());
+    config.http.tls = Some(certificate.settings());
+    let registry = Registry::start(config);
+    let mut connection = Connection::open(registry.address());
+    connection.write(b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert!(connection.read(false).is_err());
+    certificate
+        .connect(registry.address())
+        .expect("a connection")
+        .exchange(&Request::new("GET", "/v2/"))
+        .expect(200);
+}
+
+/// A registry that has little patience.
+fn impatient() -> Registry {
+    let mut config = Config::current();
+    config.http.limits.headtimeout = Duration::seconds(1);
+    config.http.limits.bodytimeout = Duration::seconds(1);
+    Registry::start(config)
+}
+
+#[test]
+fn a_sender_that_stalls_in_the_head_is_ended() {
+    let registry = impatient();
+    let mut connection = Connection::open(registry.address());
+    connection.write(b"GET /v2/ HTTP/1.1\r\nHost: x\r\n");
+    let answer = connection.read(false).expect("an answer");
+    assert_eq!(answer.status, 408);
+    assert_eq!(connection.read_to_end().expect("the end"), b"");
+}
+
+#[test]
+fn a_sender_that_stalls_in_a_body_gets_408_and_can_go_on_later() {
+    let registry = impatient();
+    let location = registry
+        .request("POST", "/v2/a/blobs/uploads/", &[], b"")
+        .expect(202)
+        .location();
+    let mut connection = Connection::open(registry.address());
+    connection
+        .write(format!("PATCH {location} HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n0123").as_bytes());
+    let answer = connection.read(false).expect("an answer").expect(408);
+    assert_eq!(answer.error_code(), "BLOB_UPLOAD_INVALID");
+    assert_eq!(registry.get(&location).expect(204).header("range"), Some("0-3"));
+    let rest = registry
+        .request("PATCH", &location, &[("Content-Range", "4-9")], b"456789")
+        .expect(202);
+    assert_eq!(rest.header("range"), Some("0-9"));
+    let mut connection = Connection::open(registry.address());
+    connection.write(b"PUT /v2/a/manifests/v1 HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{");
+    connection.read(false).expect("an answer").expect(408);
+}
+
+#[test]
+fn each_answer_has_an_id_of_its_own_or_the_one_that_was_given() {
+    let registry = Registry::current();
+    let id = |answer: Response| answer.header("x-request-id").expect("an id").to_owned();
+    let (first, second) = (id(registry.get("/v2/")), id(registry.get("/nothing")));
+    assert_ne!(first, second);
+    let given = |text: &str| id(registry.request("GET", "/v2/", &[("X-Request-Id", text)], b""));
+    assert_eq!(given("trace-1.2_3"), "trace-1.2_3");
+    for bad in ["a b", "x=\"y\"", &"x".repeat(65), ""] {
+        assert_ne!(given(bad), bad);
+    }
+}
+
+#[test]
+fn configured_headers_stand_on_every_answer() {
+    let (_folder, mut config) = with_users(Anonymous::None);
+    config
+        .http
+        .headers
+        .insert("X-Content-Type-Options".to_owned(), vec!["nosniff".to_owned()]);
+    config
+        .http
+        .headers
+        .insert("X-Two".to_owned(), vec!["a".to_owned(), "b".to_owned()]);
+    let registry = Registry::start(config);
+    for answer in [
+        registry.get("/v2/"),
+        registry.get("/livez"),
+        as_alice(&registry, "GET", "/v2/x/tags/list", b""),
+    ] {
+        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
+        assert_eq!(answer.header_all("x-two"), ["a", "b"]);
+    }
+}
+
+/// A registry with a debug server.
+fn with_debug(mut config: Config) -> Registry {
+    config.http.debug = Some(Debug {
+        addr: Listen::loopback(0),
+        prometheus: Prometheus::default(),
+    });
+    Registry::start(config)
+}
+
+/// The value of a line of metrics; 0 if it is not there.
+fn metric(registry: &Registry, line: &str) -> f64 {
+    let page =
+        testkit::http::request(registry.debug_address().unwrap(), "GET", "/metrics", &[], b"").expect(200);
+    assert!(page.header("content-type").unwrap().starts_with("text/plain"));
+    let text = page.text();
+    let value = text.lines().find_map(|l| l.strip_prefix(line)?.strip_prefix(' '));
+    value.map_or(0.0, |value| value.parse().expect("a number"))
+}
+
+#[test]
+fn metrics_count_what_happens() {
+    let registry = with_debug(Config::complete());
+    let content = vec![1; 100_000];
+    let digest = registry.push_blob("a", &content);
+    registry.get(&format!("/v2/a/blobs/{digest}")).expect(200);
+    registry
+        .request("HEAD", &format!("/v2/a/blobs/{digest}"), &[], b"")
+        .expect(200);
+    registry.get("/v2/a/manifests/nothing").expect(404);
+    let image = registry.push_image("a", "v1", b"layer");
+    registry.push_image_with(
+        "a",
+        "",
+        b"signature",
+        serde_json::json!({"subject": image.descriptor()}),
+    );
+    registry
+        .request("POST", "/v2/a/blobs/uploads/", &[], b"")
+        .expect(202);
+    for (line, value) in [
+        (
+            "registry_http_requests_total{route=\"blob\",method=\"GET\",status=\"200\"}",
+            1.0,
+        ),
+        (
+            "registry_http_requests_total{route=\"blob\",method=\"HEAD\",status=\"200\"}",
+            1.0,
+        ),
+        (
+            "registry_http_requests_total{route=\"manifest\",method=\"GET\",status=\"404\"}",
+            1.0,
+        ),
+        (
+            "registry_http_requests_total{route=\"manifest\",method=\"PUT\",status=\"201\"}",
+            2.0,
+        ),
+        (
+            "registry_http_request_duration_seconds_count{route=\"blob\"}",
+            2.0,
+        ),
+        ("registry_http_requests_under_way", 0.0),
+        ("registry_uploads_under_way", 1.0),
+        ("registry_referrers_indexed_total", 1.0),
+        // A blob, a config, two layers, two manifests.
+        ("registry_storage_contents", 6.0),
+    ] {
+        assert_eq!(metric(&registry, line), value, "{line}");
+    }
+    let (received, sent) = (
+        metric(&registry, "registry_http_received_bytes_total"),
+        metric(&registry, "registry_http_sent_bytes_total"),
+    );
+    assert!((100_000.0..110_000.0).contains(&received), "{received}");
+    assert!((100_000.0..110_000.0).contains(&sent), "{sent}");
+    assert!(metric(&registry, "registry_storage_bytes") > 100_000.0);
+    registry.get("/metrics").expect(404);
+}
+
+#[test]
+fn a_reader_that_reads_nothing_is_ended() {
+    let mut config = Config::current();
+    config.http.limits.bodytimeout = Duration::seconds(1);
+    let registry = with_debug(config);
+    // More than the buffers of both ends hold.
+    let digest = registry.push_blob("a", &vec![1; 64 << 20]);
+    let mut connection = Connection::open(registry.address());
+    connection.write(format!("GET /v2/a/blobs/{digest} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes());
+    let under_way = || metric(&registry, "registry_http_requests_under_way");
+    let started = std::time::Instant::now();
+    while metric(
+        &registry,
+        "registry_http_requests_total{route=\"blob\",method=\"GET\",status=\"200\"}",
+    ) == 0.0
+    {
+        assert!(
+            started.elapsed().as_secs() < 20,
+            "{} requests are under way",
+            under_way()
+        );
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    assert_eq!(under_way(), 0.0);
+    drop(connection);
+}
+
+#[test]
+fn readiness_shows_a_storage_that_cannot_be_written() {
+    let mut config = Config::current();
+    config.health.storagedriver.interval = "20ms".parse().unwrap();
+    config.health.storagedriver.threshold = 2;
+    let registry = Registry::start(config);
+    let wait_for = |status: u16| {
+        let started = std::time::Instant::now();
+        while registry.get("/readyz").status != status {
+            assert!(started.elapsed().as_secs() < 20, "no {status}");
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+    };
+    let (folder, away) = (registry.storage_dir(), registry.folder().join("away"));
+    wait_for(200);
+    std::fs::rename(&folder, &away).unwrap();
+    wait_for(503);
+    registry.get("/livez").expect(200);
+    std::fs::rename(&away, &folder).unwrap();
+    wait_for(200);
+}
+
+#[test]
+fn a_second_registry_on_the_same_folder_is_refused_until_the_first_has_stopped() {
+    let mut registry = Registry::current();
+    let config = registry.config().clone();
+    let error = Registry::try_start(config.clone()).err().expect("a lock");
+    assert!(
+        error.contains("another registry is using the storage folder"),
+        "{error}"
+    );
+    registry.stop();
+    drop(Registry::start(config));
+    registry.restart();
+}
