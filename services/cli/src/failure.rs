@@ -2,7 +2,7 @@
 
 use client::{Error, ExitCode};
 
-/// A command's failure. Printed once, by [`crate::run`].
+/// A command's failure. Printed once, by [`crate::run()`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// What the process returns.

@@ -1,6 +1,6 @@
 //! What the command-line tools share: global options, output, logging, progress, files, and the templates of `--format`.
 //!
-//! A tool is a grammar (clap) with [`Globals`] in it, and a function that runs one command in a [`Context`]; [`run`] makes
+//! A tool is a grammar (clap) with [`Globals`] in it, and a function that runs one command in a [`Context`]; [`run()`] makes
 //! the exit code of it. Data goes to standard output, everything else to standard error. What the tools do stands in
 //! `producer` and `consumer`.
 

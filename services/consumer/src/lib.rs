@@ -1,6 +1,6 @@
 //! The consumer: pulls images, and finds references to them in the way of its generation.
 //!
-//! [`arguments`] is the grammar, [`find`] looks for references where `generations::ConsumerPolicy` says, and one module for
+//! [`arguments`] is the grammar, `find` looks for references where `generations::ConsumerPolicy` says, and one module for
 //! each command does the rest: no code here knows a generation by its name.
 
 pub mod arguments;

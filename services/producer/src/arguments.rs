@@ -91,11 +91,17 @@ pub enum ArtifactCommand {
 /// `copy` and `image copy`
 #[derive(Debug, Args)]
 pub struct CopyArgs {
-    /// A reference, oci:FOLDER[:TAG], ocidir://FOLDER[:TAG], a folder, or a tar archive of a layout
-    #[arg(value_name = "SRC")]
+    /// Where to copy from.
+    #[arg(
+        value_name = "SRC",
+        help = "A reference, oci:FOLDER[:TAG], ocidir://FOLDER[:TAG], a folder, or a tar archive of a layout"
+    )]
     pub source: client::Location,
-    /// A reference, oci:FOLDER[:TAG], ocidir://FOLDER[:TAG], or a folder
-    #[arg(value_name = "DST")]
+    /// Where to copy to.
+    #[arg(
+        value_name = "DST",
+        help = "A reference, oci:FOLDER[:TAG], ocidir://FOLDER[:TAG], or a folder"
+    )]
     pub destination: client::Location,
     /// Copy this platform's image only; without it, all of them
     #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_parser = client::copy::parse_platform)]

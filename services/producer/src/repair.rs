@@ -25,6 +25,11 @@ pub async fn run(repair: RepairArgs, context: &Context) -> Result<(), Failure> {
     changes.extend(lost(&repository, &subject, index.as_ref(), &repair.add).await?);
     let document = index.as_ref().map(|index| &index.document);
     let after = digest_tag::preview(document, &changes);
+    for (position, why) in index.iter().flat_map(|index| &index.unreadable) {
+        context.output.warn(&format!(
+            "entry {position} cannot be read and stays as it is: {why}"
+        ));
+    }
     show(context, &inspected, &changes);
     let changed = document != Some(&after) && !changes.is_empty();
     let written = match changed && !repair.dry_run {

@@ -193,3 +193,21 @@ fn an_entry_that_a_racing_writer_dropped_can_be_added_again() {
     let stranger = image.manifests[0].to_string();
     producer().run(&["repair", &name, "--add", &stranger]).expect(3);
 }
+
+#[test]
+fn a_reference_under_a_tag_of_the_older_form_is_taken_into_the_digest_tag() {
+    let registry = Registry::current();
+    let image = Image::push(&registry, "app");
+    image.put_digest_tag(&registry, &[]);
+    let (digest, _) = image.refer_by_image(&registry, b"older", json!({}));
+    let body = registry
+        .get(&format!("/v2/app/manifests/{digest}"))
+        .expect(200)
+        .text();
+    let tag = format!("{}.older", oci::digest_tag::of(&image.index));
+    testkit::image::push_manifest(&registry, "app", Some(&tag), oci::media_type::OCI_MANIFEST, &body);
+    let name = format!("{}/app:latest", registry.host());
+    producer().run(&["repair", &name]).expect(0);
+    let entries = image.digest_tag(&registry).expect("a digest tag");
+    assert_eq!(entries[0]["digest"], digest.to_string());
+}

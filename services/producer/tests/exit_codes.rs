@@ -156,6 +156,41 @@ fn code_7_is_unreachable() {
 }
 
 #[test]
+fn code_8_is_a_conflict_that_other_writers_keep_winning() {
+    let index = r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#;
+    let server = FaultServer::start(move |request| {
+        let headers = [
+            ("Content-Type", "application/vnd.oci.image.index.v1+json"),
+            ("ETag", "\"as-it-was\""),
+        ];
+        let path = request.path.as_str();
+        match request.method.as_str() {
+            _ if path.contains("referrers") => Reply::new(404, &[], ""),
+            "PUT" if path.contains("/manifests/sha256-") => Reply::new(412, &[], ""),
+            "PUT" => Reply::new(201, &[], ""),
+            "HEAD" if path.contains("/blobs/") => Reply::head(200, &[], 12),
+            "HEAD" => Reply::head(200, &headers, index.len()),
+            _ => Reply::new(200, &headers, index),
+        }
+    });
+    let ran = producer("intermediate")
+        .line(&format!(
+            "attach hello.txt text/plain misc {}/app:latest",
+            server.host()
+        ))
+        .expect(8);
+    for part in [
+        "other writers",
+        "attempts",
+        "left in the registry: manifest sha256:",
+        "try again",
+    ] {
+        assert!(ran.stderr.contains(part), "{part}: {}", ran.stderr);
+    }
+    assert_eq!(ran.text(), "", "what is not listed is not reported as done");
+}
+
+#[test]
 fn registry_set_is_kept_and_leads_a_name_elsewhere() {
     let registry = Registry::current();
     Image::push(&registry, "app");
