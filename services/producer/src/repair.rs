@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn duplicates_become_one_entry() {
+    fn entries_listed_twice_become_one() {
         let changes = mend(&[found(b"1", vec![]), found(b"1", vec![Problem::Duplicate])]);
         assert_eq!(changes, [Change::Replace(Descriptor::of("a/b", b"1"))]);
     }
