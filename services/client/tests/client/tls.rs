@@ -2,6 +2,7 @@
 
 use crate::{assert_error, options, repository_of, run};
 use client::{Client, Error, ExitCode, Options, Settings, Tls};
+use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use std::path::Path;
 use testkit::{Certificate, Registry};
 
@@ -77,5 +78,44 @@ fn a_certificate_file_that_is_none_is_refused_before_any_request() {
         };
         let error = Client::new(options).err().expect("no certificate");
         assert_error(&error, ExitCode::Usage, &["ca.pem"]);
+    }
+}
+
+/// A registry with a certificate of these parameters, and the file of the certificate.
+fn start_with(folder: &Path, params: &CertificateParams) -> (Registry, std::path::PathBuf) {
+    let pair = KeyPair::generate().expect("a key");
+    let certificate = params.self_signed(&pair).expect("a certificate");
+    let (path, key) = (folder.join("certificate.pem"), folder.join("key.pem"));
+    std::fs::write(&path, certificate.pem()).expect("written");
+    std::fs::write(&key, pair.serialize_pem()).expect("written");
+    let mut config = Registry::current().config().clone();
+    let mut settings = Certificate::in_folder(&folder.join("unused")).settings();
+    (settings.certificate, settings.key) = (path.clone(), key);
+    config.http.tls = Some(settings);
+    (Registry::start(config), path)
+}
+
+#[test]
+fn a_certificate_that_expired_or_is_for_another_name_is_refused_with_the_reason() {
+    let params = |name: &str| CertificateParams::new(vec![name.to_owned()]).expect("parameters");
+    let mut expired = params("127.0.0.1");
+    expired.not_before = date_time_ymd(2020, 1, 1);
+    expired.not_after = date_time_ymd(2021, 1, 1);
+    for (params, reason) in [(expired, "expired"), (params("other.example"), "other.example")] {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::create_dir(folder.path().join("unused")).expect("a folder");
+        let (registry, certificate) = start_with(folder.path(), &params);
+        let host = registry.host();
+        let trusting = || Options {
+            ca_certs: vec![certificate.clone()],
+            ..options()
+        };
+        let error = ping(&host, Tls::Enabled, trusting()).expect_err(reason);
+        assert_error(
+            &error,
+            ExitCode::Unreachable,
+            &["TLS failed", reason, "GET https://"],
+        );
+        ping(&host, Tls::Insecure, options()).expect("not checked");
     }
 }

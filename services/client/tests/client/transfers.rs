@@ -2,10 +2,18 @@
 
 use crate::{assert_error, client, options, repository, run, tag};
 use bytes::Bytes;
-use client::{Client, ExitCode, Options};
+use client::{
+    Client, ExitCode, Options,
+    progress::{BlobOutcome, Progress},
+};
 use oci::{Descriptor, Digest, media_type};
 use std::{
-    sync::atomic::{AtomicU32, Ordering},
+    cell::RefCell,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 use testkit::{FaultServer, Registry, Reply};
@@ -258,13 +266,97 @@ fn a_registry_that_falls_silent_is_left() {
 }
 
 #[test]
-fn connections_are_used_again() {
-    let registry = Registry::current();
+fn a_registry_at_an_ipv6_address_is_reached() {
+    let Ok(listener) = std::net::TcpListener::bind("[::1]:0") else {
+        println!("skipped: no IPv6 here");
+        return;
+    };
+    let host = listener.local_addr().expect("an address").to_string();
+    let server = std::thread::spawn(move || {
+        use std::io::{Read, Write};
+        let (mut stream, _) = listener.accept().expect("a client");
+        let mut request = [0; 1024];
+        let read = stream.read(&mut request).expect("a request");
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+            .expect("answered");
+        String::from_utf8_lossy(&request[..read]).into_owned()
+    });
     run(async {
         let client = client();
-        let registry = client.registry(&registry.host()).expect("a registry");
+        client
+            .registry(&host)
+            .expect("a registry")
+            .ping()
+            .await
+            .expect("reached");
+    });
+    let request = server.join().expect("served").to_lowercase();
+    assert!(request.contains(&format!("host: {host}")), "{request}");
+}
+
+#[test]
+fn connections_are_used_again() {
+    let connections = Arc::new(AtomicU32::new(0));
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let host = listener.local_addr().expect("an address").to_string();
+    let counted = Arc::clone(&connections);
+    std::thread::spawn(move || {
+        use std::io::{Read, Write};
+        for stream in listener.incoming() {
+            counted.fetch_add(1, Ordering::SeqCst);
+            let mut stream = stream.expect("a client");
+            let mut request = [0; 1024];
+            while stream.read(&mut request).is_ok_and(|read| read > 0) {
+                let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
+                stream.write_all(answer).expect("answered");
+            }
+        }
+    });
+    run(async {
+        let client = client();
+        let registry = client.registry(&host).expect("a registry");
         for _ in 0..3 {
             registry.ping().await.expect("a registry");
         }
     });
+    assert_eq!(connections.load(Ordering::SeqCst), 1);
+}
+
+/// Writes down what it is told.
+#[derive(Default)]
+struct Notes(RefCell<Vec<String>>);
+
+impl Progress for Notes {
+    fn blob_started(&self, descriptor: &Descriptor) {
+        self.0.borrow_mut().push(format!("started {}", descriptor.size));
+    }
+
+    fn blob_moved(&self, _digest: &Digest, position: u64) {
+        self.0.borrow_mut().push(format!("at {position}"));
+    }
+
+    fn blob_done(&self, _descriptor: &Descriptor, outcome: BlobOutcome) {
+        self.0.borrow_mut().push(format!("{outcome:?}"));
+    }
+}
+
+#[test]
+fn an_observer_is_told_of_each_blob() {
+    let registry = Registry::current();
+    let notes = Rc::new(Notes::default());
+    let options = Options {
+        progress: Rc::clone(&notes) as Rc<dyn Progress>,
+        ..options()
+    };
+    run(async {
+        let client = Client::new(options).expect("a client");
+        let repository = crate::repository_of(&client, &registry.host(), "a/b");
+        let content = Bytes::from_static(b"hello world\n");
+        let blob = Descriptor::of("text/plain", &content);
+        for _ in 0..2 {
+            repository.put_blob(&blob, &content).await.expect("uploaded");
+        }
+    });
+    assert_eq!(*notes.0.borrow(), ["started 12", "at 12", "Copied", "Present"]);
 }
