@@ -290,3 +290,29 @@ fn what_can_be_rebuilt_is_rebuilt() {
         serde_json::json!(["v"])
     );
 }
+
+#[test]
+fn what_a_push_that_was_cut_off_left_among_the_referrers_is_no_damage_and_goes_with_the_garbage() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::on_folder(folder.path(), complete());
+    let (subject, _) = server.push_image("a", "v", b"layer");
+    let referrer = server.attach("a", "subject", &subject, b"signature", "1");
+    drop(server);
+    let repository = folder.path().join("repositories/a");
+    // As after a kill between the place among the referrers, which is made first, and the manifest.
+    std::fs::remove_file(repository.join("_manifests/sha256").join(referrer.hex())).unwrap();
+    let joined = |digest: &Digest| digest.to_string().replace(':', "-");
+    let place = repository
+        .join("_referrers")
+        .join(joined(&subject))
+        .join(joined(&referrer));
+
+    let registry = open(folder.path());
+    assert_eq!(damages(&registry, false), []);
+    collect(&registry, SystemTime::now(), false);
+    assert!(place.exists(), "it may belong to a push under way");
+    collect(&registry, later(), true);
+    assert!(place.exists(), "a dry run removes nothing");
+    collect(&registry, later(), false);
+    assert!(!place.exists());
+}

@@ -116,6 +116,9 @@ impl Registry {
             }
             collected.manifests += doomed.manifests.len();
             collected.blobs += doomed.blobs.len();
+            if !how.dry_run {
+                self.remove_unfinished(&name, how)?;
+            }
             self.link(&name, &doomed, &mut linked)?;
         }
         let mut unlinked = Vec::new();
@@ -146,6 +149,36 @@ impl Registry {
 
     fn is_old(&self, time: Option<SystemTime>, how: Collect) -> bool {
         time.is_some_and(|time| how.now.duration_since(time).unwrap_or_default() >= self.0.limits.garbage_age)
+    }
+
+    /// Takes away places among referrers whose manifest is not there, and no list shows them: a push that was cut off has made
+    /// them, or a deletion has not come to them.
+    fn remove_unfinished(&self, name: &RepositoryName, how: Collect) -> Result<()> {
+        let unfinished = |place: (Digest, Digest)| -> Result<Option<Key>> {
+            let key = Key::Referrer(name.clone(), place.0, place.1);
+            let has_manifest = self
+                .storage()
+                .record(&Key::Manifest(name.clone(), place.1))?
+                .is_some();
+            let is_left = !has_manifest && self.is_old(self.storage().record_time(&key)?, how);
+            Ok(is_left.then_some(key))
+        };
+        let mut suspects = Vec::new();
+        for place in self.stored_referrers(name)? {
+            if unfinished(place)?.is_some() {
+                suspects.push(place);
+            }
+        }
+        if suspects.is_empty() {
+            return Ok(());
+        }
+        // Looked at again alone: a push of the same manifest may have come meanwhile.
+        let _alone = self.0.locks.delete_from(name);
+        let mut changes = Vec::new();
+        for place in suspects {
+            changes.extend(unfinished(place)?.map(Change::Remove));
+        }
+        Ok(self.storage().commit(&changes)?)
     }
 
     /// Notes what the repository has after what is doomed has gone.

@@ -63,7 +63,7 @@ pub enum Damage {
         /// What refers to it.
         referrer: Digest,
     },
-    /// A list names a referrer that is not there or says something else of itself. Repair corrects the list.
+    /// A list names a manifest that does not refer to its subject or says something else of itself. Repair corrects the list.
     ReferrerWrong {
         /// The repository.
         name: RepositoryName,
@@ -314,6 +314,15 @@ impl Walk<'_> {
         self.damaged(&damage, &[])
     }
 
+    /// A push makes its manifest's places before the manifest, and a deletion removes them after it: one that was cut off
+    /// leaves places that no list shows. That is no damage; repair tidies up, as garbage collection does.
+    fn unfinished(&self, removal: Change) -> Result<()> {
+        if self.how.repair {
+            self.registry.storage().commit(&[removal])?;
+        }
+        Ok(())
+    }
+
     fn referrers(&mut self, name: &RepositoryName, manifests: BTreeMap<Digest, Says>) -> Result<()> {
         let storage = self.registry.storage();
         let mut expected: BTreeMap<(Digest, Digest), Bytes> = BTreeMap::new();
@@ -330,6 +339,10 @@ impl Walk<'_> {
             let correction = match expected.remove(&(subject, referrer)) {
                 Some(json) if storage.record(&key)?.as_ref() == Some(&json) => continue,
                 Some(json) => Change::Put(key, json),
+                None if storage.record(&Key::Manifest(name.clone(), referrer))?.is_none() => {
+                    self.unfinished(Change::Remove(key))?;
+                    continue;
+                }
                 None => Change::Remove(key),
             };
             let damage = Damage::ReferrerWrong {
