@@ -577,7 +577,7 @@ fn sparse_content_is_taken_where_the_configuration_allows_it() {
     registry.push_manifest(
         "a",
         "image",
-        &content::image_manifest(&missing, &[missing.clone()], json!({})),
+        &content::image_manifest(&missing, std::slice::from_ref(&missing), json!({})),
     );
     registry.push_manifest("a", "index", &content::index(&[missing], json!({})));
 }
