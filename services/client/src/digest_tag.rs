@@ -368,7 +368,8 @@ impl Update<'_> {
     }
 
     async fn step_aside(&self, attempts: u32) {
-        let longest = MAX_RETRY_PAUSE.mul_f64(f64::from(attempts.min(8)) / 8.0);
+        let pause = self.repository.client().inner().options.backoff / 8;
+        let longest = (pause * attempts).min(MAX_RETRY_PAUSE);
         actix_rt::time::sleep(longest.mul_f64(rand::random_range(0.0..1.0))).await;
     }
 

@@ -15,7 +15,7 @@ use url::Url;
 /// The largest page that is read, in bytes: a registry may answer all of its tags at once.
 const MAX_PAGE_BYTES: usize = 16 * 1024 * 1024;
 /// How many pages are read.
-pub(crate) const MAX_PAGES: u32 = 10_000;
+pub(crate) const MAX_PAGES: u32 = 5_000;
 /// How many entries all pages may have together.
 pub(crate) const MAX_ENTRIES: usize = 1_000_000;
 

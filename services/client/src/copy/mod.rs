@@ -61,8 +61,17 @@ pub async fn copy(
     let from = client.open(source).await?;
     let root = resolve_root(&from, source, options.platform.as_ref()).await?;
     let target = destination_target(source, destination, &root)?;
-    let to = open_destination(client, destination)?;
-    let plan = Plan::make(&from, &to, root, options).await?;
+    check_writable(destination)?;
+    let repository = destination
+        .as_reference()
+        .map(|reference| client.repository(reference))
+        .transpose()?;
+    let plan = Plan::make(&from, repository.as_ref(), root, options).await?;
+    // A layout is made only now that there is something to put into it.
+    let to = match repository {
+        Some(repository) => Store::Repository(repository),
+        None => Store::Layout(open_layout(destination)?),
+    };
     let tag = match &target {
         ManifestRef::Tag(tag) => Some(tag.clone()),
         ManifestRef::Digest(_) => None,
@@ -121,13 +130,19 @@ fn destination_target(source: &Location, destination: &Location, root: &Manifest
     })
 }
 
-fn open_destination(client: &Client, destination: &Location) -> Result<Store> {
+fn check_writable(destination: &Location) -> Result<()> {
     match destination {
-        Location::Registry(reference) => Ok(Store::Repository(client.repository(reference)?)),
-        Location::Layout(reference) => Ok(Store::Layout(Layout::open_or_create(&reference.path)?)),
+        Location::Registry(_) | Location::Layout(_) => Ok(()),
         Location::Archive(reference) => Err(Error::Usage(format!(
             "{} is an archive, and archives are for reading; copy to a folder (oci:PATH:TAG) and pack it",
             reference.path.display()
         ))),
+    }
+}
+
+fn open_layout(destination: &Location) -> Result<Layout> {
+    match destination {
+        Location::Layout(reference) | Location::Archive(reference) => Layout::open_or_create(&reference.path),
+        Location::Registry(reference) => unreachable!("{reference} is no path"),
     }
 }

@@ -1,7 +1,7 @@
 //! What a copy has to do: every manifest is read and verified before anything is written.
 
 use super::CopyOptions;
-use crate::{Asked, Error, Manifest, Result, Store};
+use crate::{Asked, Error, Manifest, Repository, Result, Store};
 use futures_util::future::LocalBoxFuture;
 use oci::{Descriptor, Digest, ManifestError, ManifestKind, ManifestRef, ManifestView, Tag, media_type};
 use std::collections::HashSet;
@@ -50,7 +50,8 @@ pub(super) fn bad(manifest: &Manifest, error: ManifestError) -> Error {
 
 struct Planner<'a> {
     from: &'a Store,
-    to: &'a Store,
+    /// Where what is there already is skipped.
+    to: Option<&'a Repository>,
     options: &'a CopyOptions,
     plan: Plan,
     seen_blobs: HashSet<Digest>,
@@ -63,7 +64,7 @@ impl Plan {
     /// Reads everything that is to be copied.
     pub(super) async fn make(
         from: &Store,
-        to: &Store,
+        to: Option<&Repository>,
         root: Manifest,
         options: &CopyOptions,
     ) -> Result<Plan> {
@@ -156,13 +157,11 @@ impl Planner<'_> {
 
     /// Whether the destination has a manifest with all that it needs. A layout's file says nothing about its children.
     async fn is_present(&self, digest: &Digest) -> Result<bool> {
-        match self.to {
-            Store::Repository(repository) => Ok(repository
-                .head_manifest(&ManifestRef::Digest(*digest))
-                .await?
-                .is_some()),
-            Store::Layout(_) => Ok(false),
-        }
+        let Some(repository) = self.to else {
+            return Ok(false);
+        };
+        let target = ManifestRef::Digest(*digest);
+        Ok(repository.head_manifest(&target).await?.is_some())
     }
 
     /// Plans the references of all planned manifests, and theirs.
@@ -184,6 +183,12 @@ impl Planner<'_> {
                     );
                     continue;
                 };
+                if manifest.kind().is_none() {
+                    // Nobody here knows what else it needs, so a copy could be incomplete.
+                    let (digest, kind) = (entry.digest, &manifest.media_type);
+                    log::warn!("reference {digest} is of the unknown type {kind:?}; not copied");
+                    continue;
+                }
                 self.seen_manifests.insert(entry.digest);
                 self.contents(&manifest, depth + 1).await?;
                 self.plan.steps.push(Step { manifest, tag: None });

@@ -278,3 +278,19 @@ fn a_layout_of_another_version_or_a_wrong_blob_is_refused() {
         assert_error(&error, ExitCode::Unsupported, &["2.0.0", "1.0.0"]);
     });
 }
+
+#[test]
+fn a_copy_that_cannot_begin_leaves_no_layout_behind() {
+    let from = Registry::current();
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("layout");
+    run(async {
+        let source = location(&format!("{}/no/such:image", from.host()));
+        let target = location(&format!("oci:{}:x", path.display()));
+        let error = copy(&client(), &source, &target, &CopyOptions::default())
+            .await
+            .expect_err("no such image");
+        assert_error(&error, ExitCode::NotFound, &["no/such", "404"]);
+    });
+    assert!(!path.exists());
+}

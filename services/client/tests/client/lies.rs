@@ -249,7 +249,7 @@ fn lists_without_an_end_are_ended() {
             .await
             .expect_err("no end")
     });
-    assert_error(&error, ExitCode::Failed, &["more than 10000 pages"]);
+    assert_error(&error, ExitCode::Failed, &["more than 5000 pages"]);
 }
 
 #[test]
