@@ -5,9 +5,9 @@ use crate::cli::{ReportShape, RunCommand};
 use crate::fixture;
 use crate::report::{self, RegistryReport, RunReport, ScenarioReport, terminal};
 use crate::scenarios::{self, Loaded};
-use crate::servers::{Server, ServerError};
+use crate::servers::{Server, ServerError, Starting};
 use crate::stage::Stage;
-use client::{RegistrySettings, Settings, Tls};
+use client::{Settings, Tls};
 use futures_util::StreamExt;
 use generations::RegistryGeneration;
 use scenario::FileError;
@@ -137,34 +137,38 @@ struct Grounds {
 impl Grounds {
     async fn prepare(command: &RunCommand, loaded: &[Loaded], folder: &Path) -> Result<Grounds, RunError> {
         let mut settings = Settings::load()?;
+        // All are started before any is waited for.
+        let mut starting = Vec::new();
+        for (name, generation) in names(loaded) {
+            let own = match command.running(generation) {
+                Some(_) => None,
+                None => Some(Starting::start(generation, command.port(generation), folder)?),
+            };
+            starting.push((name, generation, own));
+        }
         let mut servers = Vec::new();
         let mut registries = Vec::new();
-        for (name, generation) in names(loaded) {
-            let entry = match command.running(generation) {
-                Some(address) => RegistrySettings {
-                    hostname: Some(address.host.clone()).filter(|host| *host != name),
-                    tls: address.tls,
+        for (name, generation, own) in starting {
+            let mut entry = settings.registries.get(&name).cloned().unwrap_or_default();
+            if let Some(own) = own {
+                let server = own.healthy().await?;
+                entry.hostname = Some(server.address.to_string());
+                entry.tls = Some(Tls::Disabled);
+                servers.push(server);
+            } else if let Some(running) = command.running(generation) {
+                let other = running.host != name;
+                // What is set for the name itself stays, unless it is led elsewhere.
+                entry.tls = running.tls.or(entry.tls.filter(|_| !other));
+                if other {
+                    entry.hostname = Some(running.host.clone());
                 }
-                .or(settings.registries.get(&name)),
-                None => {
-                    let server = Server::start(generation, command.port(generation), folder)?;
-                    let hostname = Some(server.address.to_string());
-                    servers.push(server);
-                    RegistrySettings {
-                        hostname,
-                        tls: Some(Tls::Disabled),
-                    }
-                }
-            };
+            }
             registries.push(RegistryReport {
                 address: entry.hostname.clone().unwrap_or_else(|| name.clone()),
                 name: name.clone(),
                 generation: generation.name().to_owned(),
             });
             settings.registries.insert(name, entry);
-        }
-        for server in &mut servers {
-            server.wait_until_healthy().await?;
         }
         let config = folder.join("client.json");
         settings.save_to(&config)?;
@@ -174,22 +178,6 @@ impl Grounds {
             config,
             settings,
         })
-    }
-}
-
-/// Fills what is not said from what was set before.
-trait Or {
-    fn or(self, other: Option<&RegistrySettings>) -> RegistrySettings;
-}
-
-impl Or for RegistrySettings {
-    fn or(self, other: Option<&RegistrySettings>) -> RegistrySettings {
-        RegistrySettings {
-            hostname: self
-                .hostname
-                .or_else(|| other.and_then(|other| other.hostname.clone())),
-            tls: self.tls.or_else(|| other.and_then(|other| other.tls)),
-        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use generations::RegistryGeneration;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -21,6 +21,19 @@ const CONFIGURATIONS: [(&str, &str); 2] = [
     ("complete", include_str!("../../../config/registry/complete.yaml")),
 ];
 
+/// What the registry says before the address that it listens on. It chooses a free port itself: a port that was found free
+/// here could be somebody else's by the time it listens.
+const ANNOUNCEMENT: &str = "listens on http://";
+
+/// A registry that was started, and may not answer yet; it ends when this is dropped.
+#[derive(Debug)]
+pub struct Starting {
+    generation: RegistryGeneration,
+    port: u16,
+    child: Child,
+    log: PathBuf,
+}
+
 /// A registry that runs; it ends when this is dropped.
 #[derive(Debug)]
 pub struct Server {
@@ -28,8 +41,7 @@ pub struct Server {
     pub generation: RegistryGeneration,
     /// Where it listens.
     pub address: SocketAddr,
-    child: Child,
-    log: PathBuf,
+    _child: Child,
 }
 
 /// Why a registry does not run.
@@ -46,35 +58,35 @@ pub enum ServerError {
         source: io::Error,
     },
     /// It ended before it answered.
-    #[error("the {generation} registry at {address} ended by itself ({status}): {log}")]
+    #[error("the {generation} registry on port {port} ended by itself ({status}): {log}")]
     Ended {
         /// Which.
         generation: RegistryGeneration,
-        /// Where it should have listened.
-        address: SocketAddr,
+        /// Where it should have listened; 0: wherever it is free.
+        port: u16,
         /// How.
         status: String,
         /// The last that it said.
         log: String,
     },
     /// It runs but does not answer.
-    #[error("the {generation} registry at {address} did not answer within {} s: {log}", MAX_START.as_secs())]
+    #[error("the {generation} registry on port {port} did not answer within {} s: {log}", MAX_START.as_secs())]
     Silent {
         /// Which.
         generation: RegistryGeneration,
-        /// Where it should listen.
-        address: SocketAddr,
+        /// Where it should listen; 0: wherever it is free.
+        port: u16,
         /// The last that it said.
         log: String,
     },
 }
 
-impl Server {
+impl Starting {
     /// Starts a registry with its configuration of `config/registry/`, storage below `folder`, on `port` (0: a free one).
     ///
     /// # Errors
-    /// [`ServerError::Start`]. Whether it answers is for [`Server::wait_until_healthy`] to say.
-    pub fn start(generation: RegistryGeneration, port: u16, folder: &Path) -> Result<Server, ServerError> {
+    /// [`ServerError::Start`]. Whether it answers is for [`Starting::healthy`] to say.
+    pub fn start(generation: RegistryGeneration, port: u16, folder: &Path) -> Result<Starting, ServerError> {
         let failed = |doing: &str| {
             let doing = doing.to_owned();
             move |source| ServerError::Start {
@@ -91,7 +103,6 @@ impl Server {
             .ok_or_else(|| failed("find its configuration")(io::ErrorKind::NotFound.into()))?;
         let config = home.join("config.yaml");
         std::fs::write(&config, text).map_err(failed("write its configuration"))?;
-        let address = free_address(port).map_err(failed(&format!("take port {port}")))?;
         let log = home.join("log");
         let log_file = std::fs::File::create(&log).map_err(failed("write its log"))?;
         let log_too = log_file.try_clone().map_err(failed("write its log"))?;
@@ -99,7 +110,7 @@ impl Server {
         let child = Command::new(executable)
             .args(["registry", "serve"])
             .arg(&config)
-            .env("REGISTRY_HTTP_ADDR", address.to_string())
+            .env("REGISTRY_HTTP_ADDR", format!("127.0.0.1:{port}"))
             .env("REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY", home.join("storage"))
             // Nothing here is to outlive the run, so nothing waits for the disk.
             .env("REGISTRY_STORAGE_FILESYSTEM_DURABILITY", "none")
@@ -109,28 +120,34 @@ impl Server {
             .kill_on_drop(true)
             .spawn()
             .map_err(failed("start the process"))?;
-        Ok(Server {
+        Ok(Starting {
             generation,
-            address,
+            port,
             child,
             log,
         })
     }
 
-    /// Returns once the registry answers `GET /v2/` with 200.
+    /// The running registry, once it answers `GET /v2/` with 200.
     ///
     /// # Errors
     /// [`ServerError::Ended`] or [`ServerError::Silent`], with the last lines of its log.
-    pub async fn wait_until_healthy(&mut self) -> Result<(), ServerError> {
+    pub async fn healthy(mut self) -> Result<Server, ServerError> {
         let begun = Instant::now();
         loop {
-            if is_healthy(self.address).await {
-                return Ok(());
+            if let Some(address) = self.announced()
+                && is_healthy(address).await
+            {
+                return Ok(Server {
+                    generation: self.generation,
+                    address,
+                    _child: self.child,
+                });
             }
             if let Ok(Some(status)) = self.child.try_wait() {
                 return Err(ServerError::Ended {
                     generation: self.generation,
-                    address: self.address,
+                    port: self.port,
                     status: status.to_string(),
                     log: self.last_words(),
                 });
@@ -138,12 +155,24 @@ impl Server {
             if begun.elapsed() > MAX_START {
                 return Err(ServerError::Silent {
                     generation: self.generation,
-                    address: self.address,
+                    port: self.port,
                     log: self.last_words(),
                 });
             }
             tokio::time::sleep(BETWEEN_LOOKS).await;
         }
+    }
+
+    /// The address that its log says it listens on.
+    fn announced(&self) -> Option<SocketAddr> {
+        let log = std::fs::read_to_string(&self.log).ok()?;
+        let (_, rest) = log.split_once(ANNOUNCEMENT)?;
+        // A line that is still being written tells nothing.
+        let (line, _) = rest.split_once('\n')?;
+        line.split(|end: char| end == ';' || end.is_whitespace())
+            .next()?
+            .parse()
+            .ok()
     }
 
     fn last_words(&self) -> String {
@@ -155,11 +184,6 @@ impl Server {
             false => lines.into_iter().rev().collect::<Vec<_>>().join(" | "),
         }
     }
-}
-
-/// An address that nobody listens on now. For port 0 the system chooses; it does not choose the same one again soon.
-fn free_address(port: u16) -> io::Result<SocketAddr> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, port))?.local_addr()
 }
 
 /// Whether a 200 comes; anything else, or nothing within a second, is a no.

@@ -17,7 +17,7 @@ fn scenario(number: u8) -> PathBuf {
 /// Two registries, and what the containers have in common.
 struct Lab {
     folder: tempfile::TempDir,
-    _registries: [Registry; 2],
+    registries: [Registry; 2],
 }
 
 impl Lab {
@@ -30,10 +30,7 @@ impl Lab {
         }});
         std::fs::write(folder.path().join("client.json"), config.to_string()).expect("a file");
         lab::fixture::write(&folder.path().join("fixture")).expect("the fixture");
-        Lab {
-            folder,
-            _registries: registries,
-        }
+        Lab { folder, registries }
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
@@ -66,12 +63,22 @@ impl Lab {
 
     /// As a profile does it: producer, consumer and judge at once, each waiting for the one before.
     fn profile(&self, file: &Path) -> Output {
+        // Every profile has results of its own, which are gone with its containers.
+        let results = tempfile::tempdir_in(&self.folder).expect("a folder");
+        let results = results.path().to_str().expect("UTF-8");
         let file = file.to_str().expect("UTF-8");
-        // The outcome of an earlier run is gone once the actor has begun, which Compose's health checks see to.
-        _ = std::fs::remove_dir_all(self.folder.path().join("results"));
-        let _producer = self.start(&["producer", "play", file, "--stay"]);
-        let _consumer = self.start(&["consumer", "play", file, "--wait-for", "producer", "--stay"]);
-        self.run(&["judge", file, "--wait"])
+        let _producer = self.start(&["producer", "play", file, "--results", results, "--stay"]);
+        let _consumer = self.start(&[
+            "consumer",
+            "play",
+            file,
+            "--results",
+            results,
+            "--wait-for",
+            "producer",
+            "--stay",
+        ]);
+        self.run(&["judge", file, "--results", results, "--wait"])
     }
 }
 
@@ -95,15 +102,24 @@ fn text(output: &Output) -> String {
 
 #[test]
 fn every_scenario_holds_twice_against_the_same_storage() {
+    const AT_ONCE: usize = 4;
     let lab = Lab::new();
     for round in ["fresh", "used"] {
-        for number in 1..=18 {
-            let verdict = lab.profile(&scenario(number));
-            assert!(
-                verdict.status.success(),
-                "{number} on {round} storage: {}",
-                text(&verdict)
-            );
+        let numbers: Vec<u8> = (1..=18).collect();
+        for some in numbers.chunks(AT_ONCE) {
+            std::thread::scope(|scope| {
+                for number in some {
+                    let lab = &lab;
+                    scope.spawn(move || {
+                        let verdict = lab.profile(&scenario(*number));
+                        assert!(
+                            verdict.status.success(),
+                            "{number} on {round} storage: {}",
+                            text(&verdict)
+                        );
+                    });
+                }
+            });
         }
     }
 }
@@ -161,4 +177,34 @@ fn an_actor_is_healthy_once_it_has_played() {
         (healthcheck("producer"), healthcheck("consumer")),
         (Some(0), Some(1))
     );
+}
+
+#[test]
+fn registries_that_run_already_are_played_against_and_stay() {
+    let lab = Lab::new();
+    let [current, complete] = &lab.registries;
+    let registries = format!("current=http://{},complete={}", current.host(), complete.host());
+    for round in ["fresh", "used"] {
+        let run = lab.run(&["run", "8", "15", "18", "--registries", &registries]);
+        assert!(run.status.success(), "{round}: {}", text(&run));
+    }
+    let tags = current
+        .get("/v2/scenario-8/alpine-base/tags/list")
+        .expect(200)
+        .json();
+    assert_eq!(
+        tags["tags"].as_array().map(Vec::len),
+        Some(2),
+        "the digest tag is still there: {tags}"
+    );
+}
+
+#[test]
+fn a_registry_of_the_other_generation_is_no_pass() {
+    let lab = Lab::new();
+    let [current, complete] = &lab.registries;
+    let swapped = format!("current={},complete={}", complete.host(), current.host());
+    let run = lab.run(&["run", "2", "5", "8", "11", "14", "18", "--registries", &swapped]);
+    assert_eq!(run.status.code(), Some(1), "{}", text(&run));
+    assert!(text(&run).contains("0 of 6 scenarios hold"), "{}", text(&run));
 }

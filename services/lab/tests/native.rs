@@ -347,7 +347,7 @@ fn a_port_that_is_taken_is_an_error_and_nothing_is_played() {
     let (output, stdout, stderr) = run(folder.path(), &["run", "1", "--ports", &format!("{port},0")]);
     assert_eq!(output.status.code(), Some(1), "{stdout}");
     assert!(
-        stderr.contains("the current registry") && stderr.contains(&port),
+        stderr.contains("the current registry on port") && stderr.contains(&port),
         "{stderr}"
     );
 }
