@@ -15,7 +15,7 @@ use actix_web::{
     dev::{Payload, Service, ServiceRequest, ServiceResponse, Transform, forward_ready},
     error::PayloadError,
     http::{
-        Method,
+        Method, Uri,
         header::{self, HeaderMap, HeaderName, HeaderValue},
     },
 };
@@ -24,6 +24,7 @@ use futures_util::{Stream, future::LocalBoxFuture};
 use oci::{ErrorCode, ErrorEnvelope};
 use std::{
     cell::Cell,
+    fmt,
     future::{Future, Ready, ready},
     io,
     net::IpAddr,
@@ -79,10 +80,14 @@ impl Ids {
         }
     }
 
-    fn next(&self) -> String {
+    fn next(&self) -> HeaderValue {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let count = self.next.get();
         self.next.set(count.wrapping_add(1));
-        format!("{:08x}{count:08x}", self.worker)
+        let bits = u64::from(self.worker) << 32 | u64::from(count);
+        let digits: [u8; 16] = std::array::from_fn(|n| DIGITS[(bits >> (60 - 4 * n)) as usize & 15]);
+        HeaderValue::from_maybe_shared(Bytes::copy_from_slice(&digits))
+            .unwrap_or(HeaderValue::from_static("-"))
     }
 }
 
@@ -93,10 +98,10 @@ impl Default for Ids {
 }
 
 /// An id that a client or a proxy gave, if it can be logged as it is.
-fn given_id(headers: &HeaderMap) -> Option<String> {
-    let id = headers.get(&REQUEST_ID)?.to_str().ok()?;
-    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-    ((1..=64).contains(&id.len()) && id.bytes().all(plain)).then(|| id.to_owned())
+fn given_id(headers: &HeaderMap) -> Option<&HeaderValue> {
+    let id = headers.get(&REQUEST_ID)?;
+    let plain = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    ((1..=64).contains(&id.len()) && id.as_bytes().iter().all(plain)).then_some(id)
 }
 
 impl<S> Transform<S, ServiceRequest> for Edge
@@ -135,7 +140,9 @@ where
 
     fn call(&self, mut request: ServiceRequest) -> Self::Future {
         let (service, edge) = (Rc::clone(&self.service), Rc::clone(&self.edge));
-        let id = given_id(request.headers()).unwrap_or_else(|| edge.ids.next());
+        let id = given_id(request.headers())
+            .cloned()
+            .unwrap_or_else(|| edge.ids.next());
         let received = watch_body(&mut request, edge.body_timeout);
         let mut story = edge.story(&request, &id, received);
         request.extensions_mut().insert(RequestId(id.clone()));
@@ -149,7 +156,7 @@ where
                 }
                 Verdict::Refused => request.into_response(edge.refusal()),
             };
-            edge.add_headers(response.headers_mut(), &id);
+            edge.add_headers(response.headers_mut(), id);
             if let Some(story) = &mut story {
                 story.status = response.status().as_u16();
                 story.indexed = response.headers().contains_key(OCI_SUBJECT);
@@ -191,20 +198,18 @@ impl Edge {
             .json(envelope)
     }
 
-    fn add_headers(&self, headers: &mut HeaderMap, id: &str) {
+    fn add_headers(&self, headers: &mut HeaderMap, id: HeaderValue) {
         for (name, value) in self.headers.iter() {
             headers.append(name.clone(), value.clone());
         }
-        if let Ok(value) = HeaderValue::from_str(id) {
-            headers.insert(REQUEST_ID, value);
-        }
+        headers.insert(REQUEST_ID, id);
     }
 
     /// Begins the record of a request, if anybody wants one.
     fn story(
         &self,
         request: &ServiceRequest,
-        id: &str,
+        id: &HeaderValue,
         received: Option<Rc<Cell<u64>>>,
     ) -> Option<Box<Story>> {
         if !self.access_log && self.counters.is_none() {
@@ -214,9 +219,9 @@ impl Edge {
             counters.begin();
         }
         Some(Box::new(Story {
-            id: id.to_owned(),
+            id: id.clone(),
             method: request.method().clone(),
-            path: request.path().to_owned(),
+            uri: request.uri().clone(),
             remote: request.peer_addr().map(|address| address.ip()),
             user: None,
             status: CLIENT_GONE,
@@ -231,9 +236,9 @@ impl Edge {
 
 /// What is known of one request, told when it is dropped: with the answer's end, or with the connection's.
 struct Story {
-    id: String,
+    id: HeaderValue,
     method: Method,
-    path: String,
+    uri: Uri,
     remote: Option<IpAddr>,
     user: Option<Arc<str>>,
     status: u16,
@@ -252,7 +257,7 @@ impl Story {
         let sent = if self.method == Method::HEAD { 0 } else { sent };
         if let Some(counters) = &self.counters {
             counters.end(Sample {
-                route: route_index(&self.path),
+                route: route_index(self.uri.path()),
                 method: self.method.as_str(),
                 status: self.status,
                 duration,
@@ -265,16 +270,28 @@ impl Story {
             log::info!(
                 target: ACCESS,
                 method = self.method.as_str(),
-                path = self.path.as_str(),
+                path = self.uri.path(),
                 status = self.status,
                 bytes = sent,
                 received = received,
                 duration_ms = (duration.as_secs_f64() * 1e6).round() / 1e3,
-                id = self.id.as_str(),
-                remote:% = self.remote.map_or_else(|| "-".to_owned(), |ip| ip.to_string()),
+                id = self.id.to_str().unwrap_or("-"),
+                remote:% = Remote(self.remote),
                 user = self.user.as_deref().unwrap_or("-");
                 "request"
             );
+        }
+    }
+}
+
+/// An address, or a dash for a peer without one.
+struct Remote(Option<IpAddr>);
+
+impl fmt::Display for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(address) => address.fmt(f),
+            None => f.write_str("-"),
         }
     }
 }

@@ -153,18 +153,20 @@ fn write_line(
 
 /// `2026-11-24T00:00:00.000Z INFO  message key=value …`
 fn text(time: &str, fields: &[(String, String)], record: &Record<'_>) -> String {
-    let mut line = format!(
-        "{time} {:5} {}",
-        record.level(),
-        one_line(&record.args().to_string())
-    );
+    let mut line = String::with_capacity(LINE_BYTES);
+    let _ = write!(line, "{time} {:5} ", record.level());
+    let start = line.len();
+    let _ = write!(line, "{}", record.args());
+    escape_controls(&mut line, start);
     each_field(fields, record, |key, value| {
-        let text = match value {
-            Field::Text(text) if is_plain(&text) => text,
-            Field::Text(text) => format!("{text:?}"),
-            Field::Number(number) => number,
-        };
-        let _ = write!(line, " {key}={text}");
+        let _ = write!(line, " {key}=");
+        let start = line.len();
+        let _ = write!(line, "{value}");
+        if !is_plain(&line[start..]) {
+            let quoted = format!("{:?}", &line[start..]);
+            line.truncate(start);
+            line.push_str(&quoted);
+        }
     });
     line.push('\n');
     line
@@ -172,47 +174,41 @@ fn text(time: &str, fields: &[(String, String)], record: &Record<'_>) -> String 
 
 /// `{"time":…,"level":…,"message":…,"key":value,…}`
 fn json(time: &str, fields: &[(String, String)], record: &Record<'_>) -> String {
-    let message = serde_json::Value::from(record.args().to_string());
+    let mut line = String::with_capacity(LINE_BYTES);
     let level = record.level().as_str().to_ascii_lowercase();
-    let mut line = format!("{{\"time\":\"{time}\",\"level\":\"{level}\",\"message\":{message}");
+    let message = serde_json::Value::from(record.args().to_string());
+    let _ = write!(
+        line,
+        "{{\"time\":\"{time}\",\"level\":\"{level}\",\"message\":{message}"
+    );
     each_field(fields, record, |key, value| {
-        let key = serde_json::Value::from(key);
-        let _ = match value {
-            Field::Text(text) => write!(line, ",{key}:{}", serde_json::Value::from(text)),
-            Field::Number(number) => write!(line, ",{key}:{number}"),
+        let _ = write!(line, ",{}:", serde_json::Value::from(key));
+        let is_number = value.to_u64().is_some() || value.to_f64().is_some_and(f64::is_finite);
+        let _ = if is_number {
+            write!(line, "{value}")
+        } else {
+            write!(line, "{}", serde_json::Value::from(value.to_string()))
         };
     });
     line.push_str("}\n");
     line
 }
 
-/// A field's value, as far as its form depends on it.
-enum Field {
-    Text(String),
-    Number(String),
-}
+/// What a line of the access log needs at most, nearly always.
+const LINE_BYTES: usize = 384;
 
 /// Visits the fields of the configuration, then those of the line.
-fn each_field(fields: &[(String, String)], record: &Record<'_>, visit: impl FnMut(&str, Field)) {
+fn each_field(fields: &[(String, String)], record: &Record<'_>, visit: impl FnMut(&str, &Value<'_>)) {
     struct Visitor<F>(F);
-    impl<'kvs, F: FnMut(&str, Field)> VisitSource<'kvs> for Visitor<F> {
+    impl<'kvs, F: FnMut(&str, &Value<'_>)> VisitSource<'kvs> for Visitor<F> {
         fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), ::log::kv::Error> {
-            let is_number = value.to_u64().is_some() || value.to_f64().is_some_and(f64::is_finite);
-            let text = value.to_string();
-            (self.0)(
-                key.as_str(),
-                if is_number {
-                    Field::Number(text)
-                } else {
-                    Field::Text(text)
-                },
-            );
+            (self.0)(key.as_str(), &value);
             Ok(())
         }
     }
     let mut visitor = Visitor(visit);
     for (key, value) in fields {
-        (visitor.0)(key, Field::Text(value.clone()));
+        (visitor.0)(key, &Value::from(value.as_str()));
     }
     let _ = record.key_values().visit(&mut visitor);
 }
@@ -225,18 +221,18 @@ fn is_plain(text: &str) -> bool {
             .all(|b| b.is_ascii_graphic() && b != b'"' && b != b'=')
 }
 
-/// A message without line breaks and other control characters: what a client sent must not look like a line of ours.
-fn one_line(message: &str) -> String {
-    message
-        .chars()
-        .flat_map(|c| {
+/// Escapes line breaks and other control characters: what a client sent must not look like a line of ours.
+fn escape_controls(line: &mut String, start: usize) {
+    if line[start..].contains(char::is_control) {
+        let message = line.split_off(start);
+        for c in message.chars() {
             if c.is_control() {
-                c.escape_default().collect()
+                line.extend(c.escape_default());
             } else {
-                vec![c]
+                line.push(c);
             }
-        })
-        .collect()
+        }
+    }
 }
 
 #[cfg(test)]

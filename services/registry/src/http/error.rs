@@ -163,7 +163,7 @@ impl ApiError {
                 request
                     .extensions()
                     .get::<RequestId>()
-                    .map_or("-", |id| id.0.as_str()),
+                    .map_or_else(|| "-".to_owned(), |id| id.0.to_str().unwrap_or("-").to_owned()),
                 chain(self)
             );
         }

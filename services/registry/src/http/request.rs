@@ -4,14 +4,17 @@ use super::ApiError;
 use crate::domain::{Expect, Registry};
 use actix_web::{
     HttpRequest,
-    http::{Method, header},
+    http::{
+        Method,
+        header::{self, HeaderValue},
+    },
 };
 use oci::{Digest, ManifestRef, RepositoryName, routes};
 use std::borrow::Cow;
 
 /// The request's number in the log, put into the request's extensions by whoever logs requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RequestId(pub String);
+pub struct RequestId(pub HeaderValue);
 
 /// The path of a request, percent-decoded.
 ///
