@@ -41,7 +41,7 @@ pub enum Error {
 
     // --- no answer ---
     /// No connection, or it broke, as often as it was tried.
-    #[error("{at}: {why} (tried {attempts} time(s)); is the registry up, and is HOST:PORT right?")]
+    #[error("{at}: {why}{}; is the registry up, and is HOST:PORT right?", tried(*attempts))]
     Unreachable {
         /// What was asked.
         at: Box<Asked>,
@@ -450,5 +450,13 @@ impl Error {
 impl From<oci::ReferenceError> for Error {
     fn from(error: oci::ReferenceError) -> Error {
         Error::Usage(error.to_string())
+    }
+}
+
+/// How often something was tried, if it was tried again.
+fn tried(attempts: u32) -> String {
+    match attempts {
+        0 | 1 => String::new(),
+        more => format!(" (tried {more} times)"),
     }
 }

@@ -45,7 +45,7 @@ impl Transport {
                 Ok(Response::new(request, answer, recording, self.timeouts()))
             }
             Err(failure) => {
-                log::debug!("{} failed after {took:.1?}: {}", request.asked(), failure.error);
+                log::debug!("{} after {took:.1?}", failure.error);
                 if let Some(recording) = recording {
                     recording.failed(&failure.error.to_string(), took);
                 }

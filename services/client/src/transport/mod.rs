@@ -124,7 +124,7 @@ impl Transport {
             let (pause, why) = match self.exchange(&request, body).await {
                 Ok(response) => match retry::pause(&response, self.setup.backoff, attempt) {
                     Some(pause) if repeatable && !last => {
-                        let why = response.status().to_string();
+                        let why = format!("{}: {}", response.at(), response.status());
                         response.discard().await;
                         (pause, why)
                     }
@@ -145,7 +145,7 @@ impl Transport {
                     )
                 }
             };
-            log::warn!("{}: {why}; trying again in {pause:?}", request.asked());
+            log::warn!("{why}; trying again in {pause:.1?}");
             actix_rt::time::sleep(pause).await;
             attempt += 1;
         }

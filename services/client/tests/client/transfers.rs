@@ -229,7 +229,7 @@ fn a_registry_that_is_down_is_told_with_method_and_url() {
             .await
             .expect_err("down")
     });
-    assert_error(&error, ExitCode::Unreachable, &["GET", &host, "3 time(s)"]);
+    assert_error(&error, ExitCode::Unreachable, &["GET", &host, "tried 3 times"]);
 }
 
 #[test]
