@@ -252,6 +252,33 @@ fn flipped_bits_are_found_and_never_served_as_good() {
 }
 
 #[test]
+fn a_large_blob_that_is_damaged_is_never_sent_to_its_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let content: Vec<u8> = (0..900_000u32).map(|n| (n % 241) as u8).collect();
+    let server = Server::on_folder(folder.path(), complete());
+    let digest = server.push_blob("a", &content);
+    for _ in 0..2 {
+        assert_eq!(server.get(&format!("/v2/a/blobs/{digest}")).body, content);
+    }
+    drop(server);
+    let path = content_path(folder.path(), &digest);
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[123_456] ^= 0x40;
+    std::fs::write(&path, bytes).unwrap();
+    let server = Server::on_folder(folder.path(), complete());
+    let mut stream = std::net::TcpStream::connect(server.address).unwrap();
+    let request = Request::new("GET", &format!("/v2/a/blobs/{digest}")).to_bytes();
+    std::io::Write::write_all(&mut stream, &request).unwrap();
+    let mut received = Vec::new();
+    let _ = std::io::Read::read_to_end(&mut stream, &mut received);
+    assert!(
+        received.starts_with(b"HTTP/1.1 200") && received.len() < content.len(),
+        "{}",
+        received.len()
+    );
+}
+
+#[test]
 fn what_can_be_rebuilt_is_rebuilt() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::on_folder(folder.path(), complete());

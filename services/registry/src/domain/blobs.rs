@@ -87,6 +87,16 @@ impl Registry {
         Ok(Content::Memory(bytes))
     }
 
+    /// Whether this content was read whole before, and had its digest: then it need not be hashed again while it is sent.
+    pub fn is_known_whole(&self, digest: &Digest) -> bool {
+        self.0.whole.get(digest).is_some()
+    }
+
+    /// Tells of a content that was read whole and had its digest.
+    pub fn remember_whole(&self, digest: &Digest) {
+        self.0.whole.insert(*digest, (), 0);
+    }
+
     /// Reads a small content and makes sure that it is what its digest says.
     pub(super) fn read_whole(&self, digest: &Digest, content: &Content) -> Result<Bytes> {
         let bytes = content

@@ -140,6 +140,8 @@ struct Inner {
     locks: Locks,
     manifests: Cache<(RepositoryName, Digest), Arc<Manifest>>,
     blobs: Cache<(RepositoryName, Digest), Blob>,
+    /// Large contents that were read to their end and had their digest.
+    whole: Cache<Digest, ()>,
     /// Where tags lead; `None` for a tag that is known not to be there.
     tags: Cache<(RepositoryName, Tag), Option<Digest>>,
     tag_lists: tags::TagLists,
@@ -161,6 +163,7 @@ impl Registry {
         let registry = Registry(Arc::new(Inner {
             manifests: Cache::new(limits.manifest_cache_bytes),
             blobs: Cache::new(limits.blob_cache_bytes),
+            whole: Cache::new(limits.blob_cache_bytes / 4),
             tags: Cache::new(limits.tag_cache_bytes),
             tag_lists: tags::TagLists::new(limits.list_cache_bytes),
             referrer_lists: referrers::ReferrerLists::new(limits.list_cache_bytes),

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use oci::{Digest, headers::ByteRange, media_type};
 use std::{
     convert::Infallible,
+    ops::Range,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -78,13 +79,13 @@ pub(super) async fn get(request: &Request<'_>, name: &str, digest: &str) -> Answ
     let Some(range) = wanted_range(request, &entity_tag) else {
         let mut response = HttpResponse::Ok();
         blob_headers(&mut response, &digest);
-        return Ok(send(response, content, 0, size));
+        return Ok(send(request, response, &digest, content, 0..size));
     };
     let (start, end) = range.within(size).ok_or(ApiError::RangeOutside { size })?;
     let mut response = HttpResponse::PartialContent();
     blob_headers(&mut response, &digest);
     response.insert_header((header::CONTENT_RANGE, format!("bytes {start}-{}/{size}", end - 1)));
-    Ok(send(response, content, start, end))
+    Ok(send(request, response, &digest, content, start..end))
 }
 
 /// The range asked for. With `If-Range`, only while the client has a part of the same content.
@@ -105,14 +106,26 @@ fn blob_headers(response: &mut HttpResponseBuilder, digest: &Digest) {
         .insert_header((header::ETAG, value(text)));
 }
 
-fn send(mut response: HttpResponseBuilder, content: Content, start: u64, end: u64) -> HttpResponse {
+fn send(
+    request: &Request<'_>,
+    mut response: HttpResponseBuilder,
+    digest: &Digest,
+    content: Content,
+    part: Range<u64>,
+) -> HttpResponse {
     match content {
         Content::Memory(bytes) => {
             // Both ends are within the content, which is in memory.
             let position = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
-            response.body(bytes.slice(position(start)..position(end)))
+            response.body(bytes.slice(position(part.start)..position(part.end)))
         }
-        Content::File(..) => response.body(Pieces::new(content, start, end)),
+        Content::File(..) => response.body(Pieces::new(
+            request.registry,
+            *digest,
+            content,
+            part.start,
+            part.end,
+        )),
     }
 }
 

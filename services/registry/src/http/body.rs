@@ -1,7 +1,7 @@
 //! Bodies: small ones collected, large ones received and sent in pieces, so that memory does not grow with their size.
 
 use super::{ApiError, Request};
-use crate::domain::{self, Error, Receiving, UploadStatus};
+use crate::domain::{self, Error, Receiving, Registry, UploadStatus};
 use crate::storage::Content;
 use actix_web::{
     body::{BodySize, MessageBody},
@@ -10,7 +10,7 @@ use actix_web::{
 };
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
-use oci::Digest;
+use oci::{Digest, Hasher};
 use std::{
     cell::RefCell,
     io,
@@ -206,15 +206,59 @@ pub(super) struct Pieces {
     content: Content,
     at: u64,
     end: u64,
+    check: Option<Check>,
+}
+
+/// Hashes what is sent. The last piece is held back unless the digest is right, so that no client takes damaged bytes for
+/// the whole content.
+struct Check {
+    registry: Registry,
+    digest: Digest,
+    hasher: Hasher,
 }
 
 impl Pieces {
-    /// The bytes from `start` to before `end`.
-    pub(super) fn new(content: Content, start: u64, end: u64) -> Pieces {
+    /// The bytes from `start` to before `end`. A content is hashed when it is sent whole for the first time.
+    pub(super) fn new(registry: &Registry, digest: Digest, content: Content, start: u64, end: u64) -> Pieces {
+        let is_whole = start == 0 && end == content.len();
+        let check = (is_whole && !registry.is_known_whole(&digest)).then(|| Check {
+            registry: registry.clone(),
+            hasher: Hasher::new(digest.algorithm()),
+            digest,
+        });
         Pieces {
             content,
             at: start,
             end,
+            check,
+        }
+    }
+
+    fn read(&mut self) -> io::Result<Bytes> {
+        let len = usize::try_from(self.end - self.at).map_or(PIECE_BYTES, |left| left.min(PIECE_BYTES));
+        let mut buffer = Buffer::take(len);
+        self.content.read_exact_at(&mut buffer.0, self.at)?;
+        self.at += len as u64;
+        if let Some(check) = &mut self.check {
+            check.hasher.update(&buffer.0);
+            if self.at == self.end {
+                check.finish()?;
+            }
+        }
+        Ok(Bytes::from_owner(buffer))
+    }
+}
+
+impl Check {
+    fn finish(&self) -> io::Result<()> {
+        if self.hasher.clone().finish() == self.digest {
+            self.registry.remember_whole(&self.digest);
+            Ok(())
+        } else {
+            Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("the stored content of {} is damaged", self.digest),
+            ))
         }
     }
 }
@@ -230,14 +274,12 @@ impl MessageBody for Pieces {
         if self.at >= self.end {
             return Poll::Ready(None);
         }
-        let len = usize::try_from(self.end - self.at).map_or(PIECE_BYTES, |left| left.min(PIECE_BYTES));
-        let mut buffer = Buffer::take(len);
-        if let Err(error) = self.content.read_exact_at(&mut buffer.0, self.at) {
-            log::error!("a blob cannot be read at byte {}: {error}", self.at);
-            return Poll::Ready(Some(Err(error)));
+        let read = self.read();
+        if let Err(error) = &read {
+            log::error!("a blob cannot be sent on from byte {}: {error}", self.at);
+            self.at = self.end;
         }
-        self.at += len as u64;
-        Poll::Ready(Some(Ok(Bytes::from_owner(buffer))))
+        Poll::Ready(Some(read))
     }
 }
 
