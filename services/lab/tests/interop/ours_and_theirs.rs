@@ -271,6 +271,30 @@ fn references_copied_by_our_producer_between_the_generations_are_discovered_by_o
     }
 }
 
+/// oras follows `subject` alone. Without it, it takes a reference for an image of its own and misses the real one.
+#[test]
+fn what_our_producers_attached_with_a_subject_too_is_copied_by_oras_and_listed_there() {
+    needs!(ORAS);
+    for (generation, open) in REFERENCES {
+        let (from, to) = (Place::complete(), open());
+        let sandbox = Sandbox::new();
+        let (source, destination) = (from.host(), to.host());
+        pushed_by_ours(&sandbox, &from, "app:v1");
+        let command = format!("attach --subject hello.txt text/plain misc {source}/app:v1 --output json");
+        let attached = text(&sandbox.json(producer(generation), command)["manifest"]["digest"]);
+
+        sandbox.run(
+            ORAS,
+            format!(
+                "copy --recursive --from-plain-http --to-plain-http {source}/app:v1 {destination}/app:v1"
+            ),
+        );
+
+        assert_eq!(digests(&discovered(&sandbox, &to, "app:v1")), [attached.as_str()]);
+        assert_eq!(found(&sandbox, &to, "complete", "app:v1"), [attached.as_str()]);
+    }
+}
+
 #[test]
 fn signatures_of_cosign_are_found_by_the_prefix_of_their_tag_on_current() {
     needs!(COSIGN);

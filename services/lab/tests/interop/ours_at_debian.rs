@@ -139,6 +139,23 @@ fn a_token_is_asked_for_once_and_used_for_every_request_it_is_good_for() {
 }
 
 #[test]
+fn a_token_that_the_registry_does_not_take_any_more_is_asked_for_again() {
+    if !debian_registry::is_there() {
+        return;
+    }
+    let tokens = TokenServer::stale_at_first(1);
+    let registry = DebianRegistry::start(&tokens.door());
+    let sandbox = Sandbox::new();
+    sandbox.log_in(registry.host());
+    layout(&sandbox, "layout", "with a stale token");
+
+    let copy = format!("copy oci:layout:latest {}/team/app:v1", registry.host());
+    sandbox.run(producer("intermediate"), copy);
+
+    assert!(tokens.scopes().len() > 1);
+}
+
+#[test]
 fn none_of_32_producers_attaching_at_once_is_told_done_and_not_listed_in_the_end() {
     if !debian_registry::is_there() {
         return;

@@ -12,7 +12,10 @@ use base64::{
 use percent_encoding::percent_decode_str;
 use rcgen::{KeyPair, SigningKey};
 use serde_json::{Value, json};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::{SystemTime, UNIX_EPOCH},
+};
 use testkit::{FaultServer, Reply, fault::Seen};
 
 /// How long a token is good for, in seconds. Longer than any test.
@@ -30,11 +33,21 @@ pub struct TokenServer {
 impl TokenServer {
     /// Starts it with a key of its own.
     pub fn start() -> TokenServer {
+        TokenServer::stale_at_first(0)
+    }
+
+    /// Starts one whose first tokens are expired, though it says that they are good.
+    pub fn stale_at_first(stale: usize) -> TokenServer {
+        let issued = AtomicUsize::new(0);
         let made = rcgen::generate_simple_self_signed(["the.test".to_owned()]).expect("a certificate");
         let der = BASE64_STANDARD.encode(made.cert.der());
         let key = made.signing_key;
         TokenServer {
-            server: FaultServer::start(move |request| answer(request, &key, &der)),
+            server: FaultServer::start(move |request| {
+                let is_stale = issued.fetch_add(1, Ordering::SeqCst) < stale;
+                let expires = if is_stale { 0 } else { now() + LIFETIME };
+                answer(request, expires, &key, &der)
+            }),
             certificate: made.cert.pem(),
         }
     }
@@ -57,7 +70,7 @@ impl TokenServer {
     }
 }
 
-fn answer(request: &Seen, key: &KeyPair, certificate: &str) -> Reply {
+fn answer(request: &Seen, expires: u64, key: &KeyPair, certificate: &str) -> Reply {
     let basic = format!("Basic {}", BASE64_STANDARD.encode(format!("{USER}:{PASSWORD}")));
     let is_known = match request.header("authorization") {
         None => false,
@@ -73,7 +86,7 @@ fn answer(request: &Seen, key: &KeyPair, certificate: &str) -> Reply {
     } else {
         Vec::new()
     };
-    let token = sign(&claims(&scopes), key, certificate);
+    let token = sign(&claims(&scopes, expires), key, certificate);
     let body = json!({"token": token, "access_token": token, "expires_in": LIFETIME});
     Reply::new(200, &[("Content-Type", "application/json")], body.to_string())
 }
@@ -94,7 +107,7 @@ fn values(path: &str, name: &str) -> Vec<String> {
 }
 
 /// Rights to what the scopes name, each `TYPE:NAME:ACTION,ACTION`.
-fn claims(scopes: &[String]) -> Value {
+fn claims(scopes: &[String], expires: u64) -> Value {
     let access: Vec<_> = scopes
         .iter()
         .flat_map(|scope| scope.split(' '))
@@ -104,20 +117,22 @@ fn claims(scopes: &[String]) -> Value {
             Some(json!({"type": kind, "name": name, "actions": actions.split(',').collect::<Vec<_>>()}))
         })
         .collect();
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .expect("after 1970")
-        .as_secs();
     json!({
         "iss": ISSUER,
         "sub": USER,
         "aud": SERVICE,
-        "iat": now - LEEWAY,
-        "nbf": now - LEEWAY,
-        "exp": now + LIFETIME,
-        "jti": now.to_string(),
+        "iat": now() - LEEWAY,
+        "nbf": now() - LEEWAY,
+        "exp": expires,
+        "jti": expires.to_string(),
         "access": access,
     })
+}
+
+/// The time, in seconds since 1970.
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.expect("after 1970").as_secs()
 }
 
 /// A JWT, signed by ES256, with the certificate that shows the key to be trusted.
