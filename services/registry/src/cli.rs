@@ -3,17 +3,17 @@
 use crate::{
     app::{self, Running, StartError},
     auth,
-    config::{Config, ConfigError},
+    config::{Base, Config, ConfigError},
     domain::{self, Collect, Verify},
     healthcheck, log, maintenance,
 };
 use clap::{Args, Parser, Subcommand};
-use generations::RegistryGeneration;
+use generations::{REGISTRIES, RegistryGeneration, RegistryTraits};
 use std::{
     ffi::OsString,
     fmt::Display,
     io::{self, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
     time::SystemTime,
 };
@@ -78,15 +78,31 @@ enum Command {
 /// The configuration to work with.
 #[derive(Debug, Args)]
 struct FileArg {
-    /// The configuration, in YAML; the defaults without one
+    /// The configuration, in YAML; without one, the defaults of the generation that the program's name begins with, else of a complete registry
     #[arg(env = "REGISTRY_CONFIGURATION_PATH")]
     file: Option<PathBuf>,
 }
 
 impl FileArg {
-    fn load(&self) -> Result<Config, ConfigError> {
-        Config::load_with(self.file.as_deref(), std::env::vars_os())
+    fn load(&self, without_a_file: &'static RegistryTraits) -> Result<Config, ConfigError> {
+        let base = match &self.file {
+            Some(file) => Base::File(file),
+            None => Base::Defaults(without_a_file),
+        };
+        Config::load_over(base, std::env::vars_os())
     }
+}
+
+/// The generation that a program's name begins with, as in `current-registry`; else the complete one.
+fn generation_of(program: Option<&OsString>) -> &'static RegistryTraits {
+    let name = program
+        .map(Path::new)
+        .and_then(Path::file_name)
+        .map(|name| name.to_string_lossy());
+    let called = REGISTRIES
+        .iter()
+        .find(|traits| name.as_ref().is_some_and(|name| name.starts_with(traits.name)));
+    called.unwrap_or_else(|| RegistryGeneration::from_answer(true).policy())
 }
 
 /// Why a command ends without success.
@@ -126,6 +142,7 @@ impl Failure {
 
 /// Runs the command that the arguments name; the first one is the program's name.
 pub fn main_from(args: Vec<OsString>) -> ExitCode {
+    let traits = generation_of(args.first());
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {
@@ -133,7 +150,7 @@ pub fn main_from(args: Vec<OsString>) -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE));
         }
     };
-    let outcome = run(cli.command);
+    let outcome = run(cli.command, traits);
     log::flush();
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -144,13 +161,13 @@ pub fn main_from(args: Vec<OsString>) -> ExitCode {
     }
 }
 
-fn run(command: Command) -> Result<(), Failure> {
+fn run(command: Command, traits: &'static RegistryTraits) -> Result<(), Failure> {
     match command {
-        Command::Serve(file) => serve(file.load()?),
+        Command::Serve(file) => serve(file.load(traits)?),
         Command::Check { file } => check(&file),
-        Command::Healthcheck(file) => Ok(healthcheck::ask(&file.load()?)?),
-        Command::Gc { dry_run, file } => collect(&file.load()?, dry_run),
-        Command::Verify { repair, file } => verify(&file.load()?, repair),
+        Command::Healthcheck(file) => Ok(healthcheck::ask(&file.load(traits)?)?),
+        Command::Gc { dry_run, file } => collect(&file.load(traits)?, dry_run),
+        Command::Verify { repair, file } => verify(&file.load(traits)?, repair),
         Command::Htpasswd { name } => htpasswd(&name),
     }
 }
@@ -307,4 +324,23 @@ fn htpasswd(name: &str) -> Result<(), Failure> {
     let password = password.trim_end_matches(['\n', '\r']);
     say(auth::htpasswd_line(name, password).map_err(Failure::Htpasswd)?);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_program_s_name_tells_the_generation_where_no_file_does() {
+        for (program, expected) in [
+            ("bin/current-registry", "current"),
+            ("/x/complete-registry", "complete"),
+            ("registry", "complete"),
+            ("current/registry", "complete"),
+        ] {
+            assert_eq!(generation_of(Some(&program.into())).name, expected, "{program}");
+        }
+        Cli::command().debug_assert();
+    }
 }

@@ -7,7 +7,7 @@ mod load;
 mod storage;
 mod values;
 
-pub use load::{ConfigError, default_root_directory};
+pub use load::{Base, ConfigError, default_root_directory};
 pub use storage::{
     BlobDescriptorCache, Cache, Delete, Durability, Empty, Filesystem, Gc, Maintenance, ReadOnly, Storage,
     UploadPurging,

@@ -6,14 +6,46 @@
 use super::Config;
 use ::config::{File, FileFormat, Map, Source, Value, ValueKind};
 use actix_web::http::header::{HeaderName, HeaderValue};
+use generations::RegistryTraits;
 use serde::{Deserialize, Deserializer};
 use std::{
     ffi::OsString,
+    fs,
     path::{Path, PathBuf},
 };
 
-/// What counts where no file is given.
-const WITHOUT_A_FILE: &str = "extensions: {oci: {artifacts: [referrers], ext: [discover]}}";
+/// What the variables are laid over.
+#[derive(Clone, Copy, Debug)]
+pub enum Base<'a> {
+    /// A file. What is not written there is off: a registry's generation is its configuration.
+    File(&'a Path),
+    /// No file: the defaults of this generation.
+    Defaults(&'static RegistryTraits),
+}
+
+impl Base<'_> {
+    /// The text of the layer below the variables.
+    fn text(self) -> Result<String, ConfigError> {
+        match self {
+            Base::File(path) => fs::read_to_string(path).map_err(|source| ConfigError::Read {
+                path: path.to_owned(),
+                source,
+            }),
+            Base::Defaults(traits) if traits.serves_referrers => {
+                Ok("extensions: {oci: {artifacts: [referrers], ext: [discover]}}".to_owned())
+            }
+            Base::Defaults(_) => Ok(String::new()),
+        }
+    }
+
+    /// What an error calls it.
+    fn name(self) -> String {
+        match self {
+            Base::File(path) => path.display().to_string(),
+            Base::Defaults(_) => "defaults".to_owned(),
+        }
+    }
+}
 
 /// What every variable begins with.
 const PREFIX: &str = "REGISTRY_";
@@ -79,32 +111,20 @@ impl Config {
     /// # Errors
     /// [`ConfigError`], the first thing found wrong.
     pub fn load(path: &Path) -> Result<Config, ConfigError> {
-        Config::load_with(Some(path), std::env::vars_os())
+        Config::load_over(Base::File(path), std::env::vars_os())
     }
 
-    /// Reads a file, if any, with the given variables over it.
-    ///
-    /// Without a file, the registry is a complete one unless the variables say otherwise. In a file, what is not written is
-    /// off: a registry's generation is its configuration.
+    /// Lays the given variables over a file or defaults.
     ///
     /// # Errors
     /// [`ConfigError`], the first thing found wrong.
-    pub fn load_with(
-        path: Option<&Path>,
+    pub fn load_over(
+        base: Base<'_>,
         variables: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Config, ConfigError> {
         let overrides = Overrides::collect(variables)?;
-        let mut builder = ::config::Config::builder();
-        if let Some(path) = path {
-            let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
-                path: path.to_owned(),
-                source,
-            })?;
-            builder = builder.add_source(File::from_str(&text, FileFormat::Yaml));
-        } else {
-            builder = builder.add_source(File::from_str(WITHOUT_A_FILE, FileFormat::Yaml));
-        }
-        let file = path.map_or_else(|| "defaults".to_owned(), |path| path.display().to_string());
+        let file = base.name();
+        let builder = ::config::Config::builder().add_source(File::from_str(&base.text()?, FileFormat::Yaml));
         let layers = builder
             .add_source(overrides.clone())
             .build()
@@ -334,7 +354,7 @@ mod tests {
         let path = folder.path().join("config.yaml");
         std::fs::write(&path, yaml).expect("a file");
         let variables = variables.iter().map(|(name, value)| (name.into(), value.into()));
-        Config::load_with(Some(&path), variables)
+        Config::load_over(Base::File(&path), variables)
             .map_err(|error| error.to_string().replace(&path.display().to_string(), "FILE"))
     }
 
@@ -347,7 +367,7 @@ mod tests {
     #[test]
     fn the_shipped_files_make_the_two_generations() {
         for (name, port, complete) in [("current.yaml", 5001, false), ("complete.yaml", 5002, true)] {
-            let config = Config::load_with(Some(&shipped(name)), []).expect(name);
+            let config = Config::load_over(Base::File(&shipped(name)), []).expect(name);
             assert_eq!(config.http.addr.port(), port);
             assert_eq!(
                 (config.serves_referrers(), config.serves_discovery()),
@@ -365,16 +385,14 @@ mod tests {
     }
 
     #[test]
-    fn without_a_file_the_registry_is_complete_unless_told_otherwise() {
-        let load = |variables: &[(&str, &str)]| {
-            Config::load_with(
-                None,
-                variables.iter().map(|(name, value)| (name.into(), value.into())),
-            )
-        };
-        assert_eq!(load(&[]).expect("the defaults"), Config::complete());
-        let current = load(&[("REGISTRY_EXTENSIONS_OCI_ARTIFACTS", "[]")]).expect("a configuration");
-        assert!(!current.serves_referrers());
+    fn without_a_file_the_registry_is_of_the_generation_it_is_called_by() {
+        for traits in &generations::REGISTRIES {
+            let config = Config::load_over(Base::Defaults(traits), []).expect("the defaults");
+            assert_eq!(config.serves_referrers(), traits.serves_referrers);
+            let none = [("REGISTRY_EXTENSIONS_OCI_ARTIFACTS".into(), "[]".into())];
+            let told = Config::load_over(Base::Defaults(traits), none).expect("a configuration");
+            assert!(!told.serves_referrers());
+        }
     }
 
     #[test]
@@ -557,7 +575,8 @@ extensions: {oci: {artifacts: [referrers], ext: [discover]}}
                 "{yaml}: {error}"
             );
         }
-        let missing = Config::load_with(Some(Path::new("/no/such/file.yaml")), []).expect_err("no file");
+        let missing =
+            Config::load_over(Base::File(Path::new("/no/such/file.yaml")), []).expect_err("no file");
         assert!(
             missing.to_string().starts_with("/no/such/file.yaml: cannot read"),
             "{missing}"
