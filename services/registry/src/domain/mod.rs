@@ -17,6 +17,7 @@ mod manifests;
 mod push;
 mod referrers;
 mod session_id;
+mod sessions;
 mod tags;
 mod upgrade;
 mod uploads;
@@ -147,7 +148,7 @@ struct Inner {
     tag_lists: tags::TagLists,
     referrer_lists: referrers::ReferrerLists,
     catalog: catalog::Catalog,
-    sessions: uploads::Sessions,
+    sessions: sessions::Sessions,
     indexed: std::sync::OnceLock<Indexed>,
 }
 
@@ -168,7 +169,7 @@ impl Registry {
             tag_lists: tags::TagLists::new(limits.list_cache_bytes),
             referrer_lists: referrers::ReferrerLists::new(limits.list_cache_bytes),
             catalog: catalog::Catalog::default(),
-            sessions: uploads::Sessions::open(&*storage, capabilities.read_only)?,
+            sessions: sessions::Sessions::open(&*storage, capabilities.read_only)?,
             indexed: std::sync::OnceLock::new(),
             locks: Locks::default(),
             storage,
