@@ -144,7 +144,7 @@ for port in 17401 17402 17405 17406 17407; do
 done
 
 failed=0
-"$bin/bench" "$@" || failed=$?
+TMPDIR=$work "$bin/bench" "$@" || failed=$?
 echo
 cat "$results/table.md"
 note "all samples are in $results/results.json"

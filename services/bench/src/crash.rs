@@ -1,6 +1,6 @@
 //! Kills a registry at random moments under mixed load, starts it again and reads everything that it had acknowledged.
 //!
-//! Each client works in repositories of its own and keeps a [`model::Model`] of what may be read there: an operation that
+//! Each client works in repositories of its own and keeps a model of what may be read there: an operation that
 //! was acknowledged has one outcome, one that was cut off has two. After each kill a fresh process on the same storage must
 //! agree with all models, and `registry verify` must find nothing. Left out: power loss, which this cannot show.
 

@@ -129,7 +129,7 @@ fn measure_at(
 
     // Numbers far behind those that later sizes will push, so that each of them is one more.
     let pusher = PushManifests {
-        registry,
+        registry: Registry::new(target.address),
         repository: repository.to_owned(),
         making: making.clone(),
         first: 8_000_000 + size,

@@ -118,7 +118,8 @@ mod tests {
 
     #[test]
     fn a_spread_is_median_least_and_greatest() {
-        let table: &[(&[f64], Option<(f64, f64, f64)>)] = &[
+        type Row = (&'static [f64], Option<(f64, f64, f64)>);
+        let table: &[Row] = &[
             (&[], None),
             (&[7.0], Some((7.0, 7.0, 7.0))),
             (&[3.0, 1.0], Some((2.0, 1.0, 3.0))),

@@ -312,7 +312,8 @@ mod tests {
 
     #[test]
     fn a_head_is_read_by_status_framing_and_close() {
-        let table: &[(&str, Result<Option<(u16, Framing, bool)>, WireError>)] = &[
+        type Row = (&'static str, Result<Option<(u16, Framing, bool)>, WireError>);
+        let table: &[Row] = &[
             ("", Ok(None)),
             ("HTTP/1.1 20", Ok(None)),
             ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n", Ok(None)),

@@ -1,6 +1,8 @@
 //! Ten kills under mixed load lose nothing, and a registry that does lose something is found out. These tests are their own
 //! registry: called as `… registry` the executable is one, so that there is a process to kill.
 
+#![allow(clippy::expect_used, reason = "a test that cannot go on ends")]
+
 use bench::crash::{CrashError, Options, Summary, run};
 use std::path::Path;
 use std::process::ExitCode;

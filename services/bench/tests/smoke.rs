@@ -1,6 +1,8 @@
 //! Every workload once, with small sizes, against a registry of ours, a bare answer and the limit for pushes: for errors
 //! only, never for times.
 
+#![allow(clippy::expect_used, reason = "a test that cannot go on ends")]
+
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
