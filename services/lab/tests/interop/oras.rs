@@ -273,29 +273,34 @@ fn oras_copies_an_image_with_its_references_between_the_generations() {
 #[test]
 fn what_oras_attached_on_current_is_in_the_api_after_an_upgrade_and_back_under_the_tag_after_a_downgrade() {
     needs!(ORAS);
-    let mut place = Place::current();
-    let sandbox = Sandbox::at(&place);
-    let subject = push(&sandbox, &place, "signed:v1");
-    let before = attach(&sandbox, &place, "application/example.sbom", "signed:v1");
+    let sandbox = Sandbox::new();
+    let storage = sandbox.folder().join("storage");
+    // One after the other, as a storage takes one registry at a time.
+    let start = |config: fn() -> Config| Place::on_storage(config(), &storage);
 
-    place.registry.restart_as(Config::complete());
+    let current = start(Config::current);
+    let subject = push(&sandbox, &current, "signed:v1");
+    let before = attach(&sandbox, &current, "application/example.sbom", "signed:v1");
+    drop(current);
+
+    let complete = start(Config::complete);
     let by_api = "--distribution-spec v1.1-referrers-api";
-    assert_eq!(discover(&sandbox, &place, by_api, "signed:v1"), [before.as_str()]);
-    let after = attach(&sandbox, &place, "application/example.signature", "signed:v1");
+    let listed = discover(&sandbox, &complete, by_api, "signed:v1");
+    assert_eq!(listed, [before.as_str()]);
+    let after = attach(&sandbox, &complete, "application/example.signature", "signed:v1");
     let mut both = vec![before.clone(), after];
     both.sort();
-    assert_eq!(discover(&sandbox, &place, "", "signed:v1"), both);
+    assert_eq!(discover(&sandbox, &complete, "", "signed:v1"), both);
+    drop(complete);
 
-    place.registry.restart_as(Config::current());
-    assert_eq!(discover(&sandbox, &place, "", "signed:v1"), [before.as_str()]);
-    assert_eq!(place.digest_tag("signed", &subject), Some(vec![before]));
+    let current = start(Config::current);
+    assert_eq!(discover(&sandbox, &current, "", "signed:v1"), [before.as_str()]);
+    assert_eq!(current.digest_tag("signed", &subject), Some(vec![before]));
+    drop(current);
 
-    place.registry.restart_as(Config::complete());
-    assert_eq!(
-        discover(&sandbox, &place, "", "signed:v1"),
-        both,
-        "nothing is lost on the way"
-    );
+    let complete = start(Config::complete);
+    let listed = discover(&sandbox, &complete, "", "signed:v1");
+    assert_eq!(listed, both, "nothing is lost on the way");
 }
 
 #[test]

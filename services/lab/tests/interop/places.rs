@@ -1,7 +1,10 @@
 //! Where the clients go: our two registries, plain and with TLS and a password.
 
-use registry::config::{Anonymous, Auth, Config, Htpasswd, Tls};
-use std::{fs, path::PathBuf};
+use registry::config::{Anonymous, Auth, Config, Durability, Filesystem, Htpasswd, Tls};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 use tempfile::TempDir;
 use testkit::Registry;
 
@@ -43,6 +46,15 @@ impl Place {
             Place::secured(Config::current()),
             Place::secured(Config::complete()),
         ]
+    }
+
+    /// A registry of this configuration, plain, on storage that another one may have written before.
+    pub fn on_storage(mut config: Config, folder: &Path) -> Place {
+        config.storage.filesystem = Some(Filesystem {
+            rootdirectory: folder.to_owned(),
+            durability: Durability::None,
+        });
+        Place::plain(config)
     }
 
     fn plain(config: Config) -> Place {
