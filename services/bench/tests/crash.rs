@@ -10,8 +10,12 @@ use std::process::ExitCode;
 /// Kills in a run of the tests; `crash --rounds` does more.
 const ROUNDS: u32 = 10;
 
+/// What a test found wrong, in words.
+type Tested = Result<(), String>;
+type Test = fn() -> Tested;
+
 /// The tests, by their names.
-const TESTS: &[(&str, fn() -> Result<(), String>)] = &[
+const TESTS: &[(&str, Test)] = &[
     ("ten_kills_under_mixed_load_lose_nothing", ten_kills_lose_nothing),
     ("a_registry_that_forgets_is_found_out", forgetting_is_found_out),
 ];
@@ -51,7 +55,7 @@ fn crash(registry: &str, rounds: u32) -> Result<Summary, CrashError> {
     run(&options, |line| println!("{line}"))
 }
 
-fn ten_kills_lose_nothing() -> Result<(), String> {
+fn ten_kills_lose_nothing() -> Tested {
     let summary = crash("registry", ROUNDS).map_err(|error| error.to_string())?;
     match summary {
         Summary {
@@ -63,7 +67,7 @@ fn ten_kills_lose_nothing() -> Result<(), String> {
     }
 }
 
-fn forgetting_is_found_out() -> Result<(), String> {
+fn forgetting_is_found_out() -> Tested {
     match crash("forgetful", ROUNDS) {
         Err(CrashError::Broken { storage, what, .. }) => {
             std::fs::remove_dir_all(storage).map_err(|error| error.to_string())?;
