@@ -95,4 +95,9 @@ pub const CONSUMERS: [ConsumerPolicy; 3] = [
     },
 ];
 
+impl ConsumerGeneration {
+    /// The one that a tool is when nothing says otherwise: it finds references on every registry, as most tools of its time do.
+    pub const DEFAULT: ConsumerGeneration = ConsumerGeneration::Intermediate;
+}
+
 crate::generation!(ConsumerGeneration, ConsumerPolicy, CONSUMERS, "consumer");

@@ -67,4 +67,9 @@ pub const PRODUCERS: [ProducerPolicy; 3] = [
     },
 ];
 
+impl ProducerGeneration {
+    /// The one that a tool is when nothing says otherwise: it knows references, and pushes none that today's registries refuse.
+    pub const DEFAULT: ProducerGeneration = ProducerGeneration::Intermediate;
+}
+
 crate::generation!(ProducerGeneration, ProducerPolicy, PRODUCERS, "producer");

@@ -39,7 +39,14 @@ fn lab(arguments: Vec<OsString>) -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    cli::logging::start(None);
+    // A program that is passed on to logs at the level of its own options, and the first log that is started stays.
+    let passed_on = matches!(
+        parsed.command,
+        Some(Command::Registry(_) | Command::Producer(_) | Command::Consumer(_))
+    );
+    if !passed_on {
+        cli::logging::start(None);
+    }
     match parsed.command {
         None => actix_rt::System::new().block_on(run::run(&parsed.run)),
         Some(Command::Run(command)) => actix_rt::System::new().block_on(run::run(&command)),

@@ -13,7 +13,19 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("client", &["oci"]),
     ("consumer", &["oci", "generations", "scenario", "client", "cli"]),
     ("generations", &["oci"]),
-    ("lab", &["oci", "generations", "scenario", "client", "cli", "registry", "producer", "consumer"]),
+    (
+        "lab",
+        &[
+            "oci",
+            "generations",
+            "scenario",
+            "client",
+            "cli",
+            "registry",
+            "producer",
+            "consumer",
+        ],
+    ),
     ("oci", &[]),
     ("producer", &["oci", "generations", "scenario", "client", "cli"]),
     ("registry", &["oci", "generations"]),
@@ -25,7 +37,11 @@ const ARROWS: &[(&str, &[&str])] = &[
 const MAY_NAME_GENERATIONS: &[&str] = &["services/generations/"];
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("the workspace").to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(2)
+        .expect("the workspace")
+        .to_owned()
 }
 
 /// The crates of the workspace that a section of a manifest names.
@@ -53,7 +69,10 @@ fn manifests() -> BTreeMap<String, String> {
         .filter(|path| path.join("Cargo.toml").exists())
         .map(|path| {
             let name = path.file_name().expect("a name").to_string_lossy().into_owned();
-            (name, fs::read_to_string(path.join("Cargo.toml")).expect("a manifest"))
+            (
+                name,
+                fs::read_to_string(path.join("Cargo.toml")).expect("a manifest"),
+            )
         })
         .collect()
 }
@@ -76,7 +95,11 @@ fn sources() -> BTreeMap<String, String> {
     files
         .into_iter()
         .map(|path| {
-            let name = path.strip_prefix(root()).expect("inside").to_string_lossy().into_owned();
+            let name = path
+                .strip_prefix(root())
+                .expect("inside")
+                .to_string_lossy()
+                .into_owned();
             let text = fs::read_to_string(&path).expect("a source file");
             let code = text.split("#[cfg(test)]").next().unwrap_or_default().to_owned();
             (name, code)
@@ -89,13 +112,20 @@ fn sources() -> BTreeMap<String, String> {
 fn crates_use_each_other_in_one_direction_only() {
     let manifests = manifests();
     let known: Vec<String> = ARROWS.iter().map(|(name, _)| (*name).to_owned()).collect();
-    assert_eq!(manifests.keys().cloned().collect::<Vec<_>>(), known, "every crate stands in ARROWS, and no other");
+    assert_eq!(
+        manifests.keys().cloned().collect::<Vec<_>>(),
+        known,
+        "every crate stands in ARROWS, and no other"
+    );
     for (name, allowed) in ARROWS {
         for used in workspace_dependencies(&manifests[*name], "dependencies") {
             assert!(allowed.contains(&used.as_str()), "{name} must not use {used}");
         }
         for used in workspace_dependencies(&manifests[*name], "dev-dependencies") {
-            assert!(allowed.contains(&used.as_str()) || used == "testkit", "tests of {name} must not use {used}");
+            assert!(
+                allowed.contains(&used.as_str()) || used == "testkit",
+                "tests of {name} must not use {used}"
+            );
         }
     }
 }
@@ -108,21 +138,38 @@ fn awc_is_named_in_the_clients_transport_alone() {
         .filter(|(_, code)| code.contains("awc::") || code.contains("use awc"))
         .map(|(name, _)| name)
         .collect();
-    assert!(!users.is_empty(), "the transport uses awc, so this test looks in the wrong place");
+    assert!(
+        !users.is_empty(),
+        "the transport uses awc, so this test looks in the wrong place"
+    );
     for user in users {
-        assert!(user.starts_with("services/client/src/transport"), "{user} uses awc");
+        assert!(
+            user.starts_with("services/client/src/transport"),
+            "{user} uses awc"
+        );
     }
 }
 
 #[test]
 fn only_the_tables_name_a_generation() {
     for (name, code) in sources() {
-        if MAY_NAME_GENERATIONS.iter().any(|allowed| name.starts_with(allowed)) {
+        if MAY_NAME_GENERATIONS
+            .iter()
+            .any(|allowed| name.starts_with(allowed))
+        {
             continue;
         }
         for line in code.lines().filter(|line| !line.trim_start().starts_with("//")) {
-            for variant in ["Generation::Current", "Generation::Intermediate", "Generation::Complete"] {
-                assert!(!line.contains(variant), "{name} acts on a generation's name: {}", line.trim());
+            for variant in [
+                "Generation::Current",
+                "Generation::Intermediate",
+                "Generation::Complete",
+            ] {
+                assert!(
+                    !line.contains(variant),
+                    "{name} acts on a generation's name: {}",
+                    line.trim()
+                );
             }
         }
     }
@@ -135,6 +182,10 @@ fn every_module_says_what_it_is_for() {
     assert!(files.len() > 30, "only {} files found", files.len());
     for path in files {
         let text = fs::read_to_string(&path).expect("a source file");
-        assert!(text.starts_with("//!"), "{} does not begin with //!", path.display());
+        assert!(
+            text.starts_with("//!"),
+            "{} does not begin with //!",
+            path.display()
+        );
     }
 }

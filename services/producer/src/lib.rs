@@ -44,7 +44,7 @@ pub fn main_from(arguments: Vec<OsString>) -> ExitCode {
         command => {
             let generation = arguments.generation;
             cli::run(arguments.globals, async move |context| {
-                let default = ProducerGeneration::Intermediate;
+                let default = ProducerGeneration::DEFAULT;
                 let generation = cli::generation(generation, &program, NAME, default)?;
                 run(command, generation.policy(), context).await
             })
