@@ -141,13 +141,19 @@ impl Registry {
         self.restart_as(config);
     }
 
-    /// Starts it again on the same storage and port with another configuration: an upgrade in place, or a way back.
+    /// Starts it again on the same storage with another configuration: an upgrade in place, or a way back.
+    ///
+    /// It takes its old port, or a free one if another process got that meanwhile: ask for the address again.
     pub fn restart_as(&mut self, mut config: Config) {
         self.stop();
         config.storage.filesystem = self.config.storage.filesystem.clone();
         config.http.addr = self.address.into();
-        let (server, addresses) = Server::start(config.clone())
-            .unwrap_or_else(|reason| panic!("the registry does not start again: {reason}"));
+        let (server, addresses) = Server::start(config.clone()).unwrap_or_else(|_| {
+            config.http.addr = SocketAddr::from(([127, 0, 0, 1], 0)).into();
+            Server::start(config.clone())
+                .unwrap_or_else(|reason| panic!("the registry does not start again: {reason}"))
+        });
+        self.address = addresses[0];
         self.debug_address = config.http.debug.as_ref().and_then(|_| addresses.last().copied());
         self.config = config;
         self.server = Some(server);
