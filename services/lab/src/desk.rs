@@ -15,6 +15,7 @@ use scenario::command::Signals;
 use serde::Serialize;
 use std::fmt::Write;
 use std::io;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
@@ -240,9 +241,19 @@ fn announcement(statuses: &[Status], address: &str) -> String {
     }
     _ = writeln!(
         text,
-        "The front desk is at http://{address}/ (status: /status.json)"
+        "The front desk is at http://{}/ (status: /status.json)",
+        for_a_browser(address)
     );
     text
+}
+
+/// Where to reach what listens there: `0.0.0.0` and `[::]` mean every address of this machine, and are none to go to.
+fn for_a_browser(address: &str) -> String {
+    match address.parse::<SocketAddr>() {
+        Ok(SocketAddr::V4(any)) if any.ip().is_unspecified() => format!("127.0.0.1:{}", any.port()),
+        Ok(SocketAddr::V6(any)) if any.ip().is_unspecified() => format!("[::1]:{}", any.port()),
+        Ok(_) | Err(_) => address.to_owned(),
+    }
 }
 
 fn shows(status: &Status) -> String {
@@ -341,6 +352,24 @@ pub async fn healthcheck(address: &str) -> ExitCode {
         Err(problem) => {
             eprintln!("lab: {problem}");
             ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_address_that_is_told_is_one_to_go_to() {
+        for (listens, told) in [
+            ("0.0.0.0:5003", "127.0.0.1:5003"),
+            ("[::]:5003", "[::1]:5003"),
+            ("127.0.0.1:5003", "127.0.0.1:5003"),
+            ("192.0.2.1:80", "192.0.2.1:80"),
+            ("localhost:5003", "localhost:5003"),
+        ] {
+            assert_eq!(for_a_browser(listens), told);
         }
     }
 }
