@@ -4,10 +4,15 @@
 mod support;
 
 use oci::{Algorithm, Digest};
+use registry::{
+    domain::Limits,
+    storage::{Durability, filesystem::Filesystem},
+};
 use std::{
     io::Write,
     net::{Shutdown, TcpStream},
     path::Path,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 use support::{Request, Response, Server, current};
@@ -336,4 +341,44 @@ fn sessions_that_rested_too_long_are_purged_and_others_stay() {
     let later = SystemTime::now() + server.registry.limits().upload_age + Duration::from_secs(1);
     assert_eq!(server.registry.purge_uploads(later).unwrap(), 1);
     assert_eq!(server.get(&session).status, 404);
+}
+
+#[test]
+fn senders_that_pause_take_no_thread_from_others_however_many_they_are() {
+    const SLOW: usize = 40;
+    const SENT: usize = 600_000;
+    let folder = tempfile::tempdir().unwrap();
+    let storage = Arc::new(Filesystem::open(folder.path(), Durability::None).unwrap());
+    let server = Server::with_file_threads(storage, current(), Limits::default(), 2);
+    let mut slow: Vec<(String, Vec<u8>, TcpStream)> = (0..SLOW)
+        .map(|n| {
+            let content = vec![u8::try_from(n).unwrap(); SENT + 1];
+            let session = begin(&server, "");
+            let mut stream = TcpStream::connect(server.address).unwrap();
+            stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+            let head = format!(
+                "PUT {session}?digest={} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+                Digest::sha256(&content),
+                content.len()
+            );
+            stream.write_all(head.as_bytes()).unwrap();
+            stream.write_all(&content[..SENT]).unwrap();
+            (session, content, stream)
+        })
+        .collect();
+    for (session, ..) in &slow {
+        let started = std::time::Instant::now();
+        while server.get(session).header("range") == Some("0-0") {
+            assert!(started.elapsed() < Duration::from_secs(20), "nothing is written");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+    let digest = server.push_blob("a", &vec![200; 1_000_000]);
+    assert_stored(&server, &digest, &vec![200; 1_000_000]);
+    for (_, content, stream) in &mut slow {
+        stream.write_all(&content[SENT..]).unwrap();
+        assert_eq!(Response::read(stream, false).status, 201);
+        assert_stored(&server, &Digest::sha256(content), content);
+    }
+    assert_eq!(sessions_left(folder.path()), 0);
 }

@@ -17,14 +17,11 @@ use std::{
     pin::Pin,
     task::{Context, Poll},
 };
-use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, spawn_blocking};
 
 /// Bytes that are handed on at once. Smaller pieces cost more in hand-overs than in copying; larger ones leave the
 /// processor's cache.
 const PIECE_BYTES: usize = 256 * 1024;
-
-/// Pieces that wait between receiving and writing.
-const PIECES_WAITING: usize = 4;
 
 /// The next bytes of a body; `None` at its end. How long a sender may be silent is watched in front of this service.
 async fn next(payload: &mut web::Payload) -> Result<Option<Bytes>, ApiError> {
@@ -103,81 +100,88 @@ impl Then {
 
 /// Writes a body to an upload session. `open` opens the session and may refuse; it blocks.
 ///
-/// If the body breaks off, what came of it is kept: the session's status tells how much.
+/// A piece is written and hashed while the next one is received, and no thread waits for the sender: however many are slow,
+/// others find a thread. Two pieces are in memory at most. If the body breaks off, what came of it is kept: the session's
+/// status tells how much.
 pub(super) async fn receive(
     request: &Request<'_>,
     mut payload: web::Payload,
     open: impl FnOnce(&domain::Registry) -> domain::Result<Receiving> + Send + 'static,
     then: Then,
 ) -> Result<UploadStatus, ApiError> {
-    let first = next_piece(&mut payload).await;
-    match first {
-        Ok((piece, true)) => super::blocking(request.registry, move |r| end(open(r)?, &piece, then)).await,
+    let first = match next_piece(&mut payload).await {
+        Ok((piece, true)) => {
+            return super::blocking(request.registry, move |r| end(open(r)?, &piece, then)).await;
+        }
+        Ok((piece, false)) => piece,
         Err((piece, error)) => {
             super::blocking(request.registry, move |r| {
                 end(open(r)?, &piece, Then::Pause(None))
             })
             .await?;
-            Err(error)
+            return Err(error);
         }
-        Ok((piece, false)) => {
-            let registry = request.registry.clone();
-            let (sender, receiver) = mpsc::channel(PIECES_WAITING);
-            let writer = tokio::task::spawn_blocking(move || write_pieces(open(&registry)?, receiver, then));
-            let broken = feed(payload, piece, sender).await;
-            match (writer.await, broken) {
-                (Ok(Err(error)), _) => Err(error.into()),
-                (Ok(Ok(_)), Some(error)) => Err(error),
-                (Ok(Ok(Some(status))), None) => Ok(status),
-                (Ok(Ok(None)), None) | (Err(_), _) => Err(ApiError::Stopping),
-            }
-        }
-    }
-}
-
-/// What goes from the request to the thread that writes. Without an end, the body broke off.
-enum Message {
-    Piece(Bytes),
-    Last(Bytes),
-}
-
-/// Hands a body's pieces on; what broke it off, if anything did. A writer that is gone has failed, and tells so itself.
-async fn feed(mut payload: web::Payload, first: Bytes, sender: mpsc::Sender<Message>) -> Option<ApiError> {
-    let mut piece = first;
+    };
+    // The session is opened before more is received, so that it can refuse at once.
+    let mut receiving = super::blocking(request.registry, move |r| write(open(r)?, &first)).await?;
+    let mut next = next_piece(&mut payload).await;
     loop {
-        if sender.send(Message::Piece(piece)).await.is_err() {
-            return None;
-        }
-        match next_piece(&mut payload).await {
+        match next {
+            Ok((piece, false)) => {
+                let writing = Writing::start(move || write(receiving, &piece));
+                next = next_piece(&mut payload).await;
+                receiving = writing.done().await?;
+            }
             Ok((last, true)) => {
-                let _ = sender.send(Message::Last(last)).await;
-                return None;
+                return super::blocking(request.registry, move |_| end(receiving, &last, then)).await;
             }
-            Ok((next, false)) => piece = next,
             Err((last, error)) => {
-                let _ = sender.send(Message::Piece(last)).await;
-                return Some(error);
+                super::blocking(request.registry, move |_| {
+                    end(receiving, &last, Then::Pause(None))
+                })
+                .await?;
+                return Err(error);
             }
         }
     }
 }
 
-/// Writes pieces until they end; `None` if they broke off.
-fn write_pieces(
-    mut receiving: Receiving,
-    mut pieces: mpsc::Receiver<Message>,
-    then: Then,
-) -> domain::Result<Option<UploadStatus>> {
-    loop {
-        match pieces.blocking_recv() {
-            Some(Message::Piece(piece)) => receiving.write(&piece)?,
-            Some(Message::Last(piece)) => return end(receiving, &piece, then).map(Some),
-            None => {
-                receiving.pause();
-                return Ok(None);
-            }
+/// A piece on its way to storage, and with it the session that it belongs to.
+struct Writing(Option<JoinHandle<domain::Result<Receiving>>>);
+
+impl Writing {
+    fn start(work: impl FnOnce() -> domain::Result<Receiving> + Send + 'static) -> Writing {
+        Writing(Some(spawn_blocking(work)))
+    }
+
+    /// The session again, once the piece is written.
+    async fn done(mut self) -> Result<Receiving, ApiError> {
+        let Some(handle) = &mut self.0 else {
+            return Err(ApiError::Stopping);
+        };
+        let written = handle.await;
+        self.0 = None;
+        match written {
+            Ok(result) => Ok(result?),
+            Err(_) => Err(ApiError::Stopping),
         }
     }
+}
+
+impl Drop for Writing {
+    /// The request was given up. Closing its session may remove a file, which a worker must not wait for.
+    fn drop(&mut self) {
+        if let Some(handle) = self.0.take()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn_blocking(move || drop(handle));
+        }
+    }
+}
+
+fn write(mut receiving: Receiving, piece: &[u8]) -> domain::Result<Receiving> {
+    receiving.write(piece)?;
+    Ok(receiving)
 }
 
 /// Takes in the last bytes of a body, and does what is to be done at its end.

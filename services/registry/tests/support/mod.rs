@@ -61,6 +61,16 @@ impl Server {
     }
 
     pub fn on(storage: Arc<dyn Storage>, capabilities: Capabilities, limits: Limits) -> Server {
+        Server::with_file_threads(storage, capabilities, limits, 64)
+    }
+
+    /// A service that has this many threads for what blocks.
+    pub fn with_file_threads(
+        storage: Arc<dyn Storage>,
+        capabilities: Capabilities,
+        limits: Limits,
+        threads: usize,
+    ) -> Server {
         let registry = Registry::open(storage, capabilities, limits).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -71,6 +81,7 @@ impl Server {
                 let server =
                     HttpServer::new(move || App::new().app_data(data.clone()).configure(http::configure))
                         .workers(1)
+                        .worker_max_blocking_threads(threads)
                         .disable_signals()
                         .listen(listener)
                         .unwrap()
