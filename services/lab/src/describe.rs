@@ -40,7 +40,7 @@ pub fn tell(loaded: &Loaded) -> String {
     );
     _ = writeln!(
         text,
-        "A {} producer, a {} registry and a {} consumer. {}\n",
+        "Producer: {}. Registry: {}. Consumer: {}. {}\n",
         scenario.producer,
         scenario.registry,
         scenario.consumer,
