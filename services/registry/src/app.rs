@@ -5,7 +5,7 @@ use crate::{
     config::{Config, Durability, default_root_directory},
     debug,
     domain::{self, Capabilities, Limits},
-    edge::{Edge, Ids},
+    edge::{Edge, Ids, Pace},
     health::{self, Health},
     http,
     listen::{self, BindError},
@@ -292,7 +292,10 @@ fn serve(
         let edge = Edge {
             auth: auth.clone(),
             headers: Rc::new(headers.clone()),
-            body_timeout: limits.bodytimeout.get(),
+            pace: Pace {
+                patience: limits.bodytimeout.get(),
+                bytes_per_second: limits.bodyrate.0,
+            },
             access_log: access_log && log::log_enabled!(target: crate::log::ACCESS, log::Level::Info),
             counters: metrics.as_ref().map(Metrics::shard),
             ids: Rc::new(Ids::new()),

@@ -212,6 +212,10 @@ pub struct Limits {
     pub headtimeout: Duration,
     /// How long a client may be silent in the middle of a body, in either direction.
     pub bodytimeout: Duration,
+    /// Bytes a second that a client must send of a body; 0 for any. Waiting for it is held against it, at most `bodytimeout`
+    /// in all, and each second's worth of bytes makes up for one second: pauses and bursts do no harm, a lasting trickle
+    /// ends with 408. The default is below the slowest modem's rate.
+    pub bodyrate: ByteCount,
     /// How long an idle connection is kept.
     pub keepalive: Duration,
 }
@@ -224,6 +228,7 @@ impl Default for Limits {
             workers: 0,
             headtimeout: Duration::seconds(15),
             bodytimeout: Duration::seconds(60),
+            bodyrate: ByteCount(512),
             keepalive: Duration::seconds(75),
         }
     }

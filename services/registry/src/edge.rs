@@ -3,6 +3,10 @@
 //!
 //! It knows no route but by its name in the metrics, and no storage.
 
+mod body;
+
+pub use body::Pace;
+
 use crate::{
     auth::{Access, Auth, Verdict},
     http::RequestId,
@@ -12,27 +16,25 @@ use crate::{
 use actix_web::{
     Error, HttpMessage, HttpResponse,
     body::{BodySize, BoxBody, MessageBody},
-    dev::{Payload, Service, ServiceRequest, ServiceResponse, Transform, forward_ready},
-    error::PayloadError,
+    dev::{Service, ServiceRequest, ServiceResponse, Transform, forward_ready},
     http::{
         Method, Uri,
         header::{self, HeaderMap, HeaderName, HeaderValue},
     },
 };
 use bytes::Bytes;
-use futures_util::{Stream, future::LocalBoxFuture};
+use futures_util::future::LocalBoxFuture;
 use oci::{ErrorCode, ErrorEnvelope};
 use std::{
     cell::Cell,
     fmt,
-    future::{Future, Ready, ready},
-    io,
+    future::{Ready, ready},
     net::IpAddr,
     pin::Pin,
     rc::Rc,
     sync::Arc,
     task::{Context, Poll},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 /// The header that carries a request's id, both ways.
@@ -54,8 +56,8 @@ pub struct Edge {
     pub auth: Option<Arc<Auth>>,
     /// Headers of every answer.
     pub headers: Rc<Vec<(HeaderName, HeaderValue)>>,
-    /// How long a client may be silent in the middle of a body.
-    pub body_timeout: Duration,
+    /// How fast a client must send a body.
+    pub pace: Pace,
     /// Whether each request gets a line.
     pub access_log: bool,
     /// This worker's counters.
@@ -143,7 +145,7 @@ where
         let id = given_id(request.headers())
             .cloned()
             .unwrap_or_else(|| edge.ids.next());
-        let received = watch_body(&mut request, edge.body_timeout);
+        let received = body::watch(&mut request, edge.pace);
         let mut story = edge.story(&request, &id, received);
         request.extensions_mut().insert(RequestId(id.clone()));
         Box::pin(async move {
@@ -342,66 +344,6 @@ impl Drop for Meter {
     fn drop(&mut self) {
         if let Some(story) = self.story.take() {
             story.tell(self.sent);
-        }
-    }
-}
-
-/// Puts the clock on a request's body, and counts it. `None` if there is no body.
-fn watch_body(request: &mut ServiceRequest, patience: Duration) -> Option<Rc<Cell<u64>>> {
-    let headers = request.headers();
-    let no_length = headers
-        .get(header::CONTENT_LENGTH)
-        .is_none_or(|length| length.as_bytes() == b"0");
-    if no_length && !headers.contains_key(header::TRANSFER_ENCODING) {
-        return None;
-    }
-    let received = Rc::new(Cell::new(0));
-    let body = WatchedBody {
-        body: request.take_payload(),
-        received: Rc::clone(&received),
-        patience,
-        silence: None,
-    };
-    request.set_payload(Payload::Stream {
-        payload: Box::pin(body),
-    });
-    Some(received)
-}
-
-/// A request's body whose sender must not be silent for long.
-struct WatchedBody {
-    body: Payload,
-    received: Rc<Cell<u64>>,
-    patience: Duration,
-    /// Runs while nothing comes.
-    silence: Option<Pin<Box<tokio::time::Sleep>>>,
-}
-
-impl Stream for WatchedBody {
-    type Item = Result<Bytes, PayloadError>;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let this = &mut *self;
-        if let Poll::Ready(piece) = Pin::new(&mut this.body).poll_next(context) {
-            this.silence = None;
-            if let Some(Ok(bytes)) = &piece {
-                this.received.set(this.received.get() + bytes.len() as u64);
-            }
-            return Poll::Ready(piece);
-        }
-        let patience = this.patience;
-        let silence = this
-            .silence
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
-        match silence.as_mut().poll(context) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(()) => {
-                let reason = format!("nothing of the body came for {patience:?}");
-                Poll::Ready(Some(Err(PayloadError::Io(io::Error::new(
-                    io::ErrorKind::TimedOut,
-                    reason,
-                )))))
-            }
         }
     }
 }

@@ -9,7 +9,7 @@
 use oci::Digest;
 use registry::{
     Config,
-    config::{Anonymous, Auth, Debug, Duration, Htpasswd, Listen, Prometheus},
+    config::{Anonymous, Auth, ByteCount, Debug, Duration, Htpasswd, Listen, Prometheus},
 };
 use testkit::{
     Certificate, Registry,
@@ -291,6 +291,64 @@ fn a_sender_that_stalls_in_a_body_gets_408_and_can_go_on_later() {
     let mut connection = Connection::open(registry.address());
     connection.write(b"PUT /v2/a/manifests/v1 HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{");
     connection.read(false).expect("an answer").expect(408);
+}
+
+#[test]
+fn a_sender_that_trickles_gets_408_and_what_came_is_kept() {
+    let mut config = Config::current();
+    config.http.limits.bodytimeout = Duration::seconds(1);
+    config.http.limits.bodyrate = "1KiB".parse().unwrap();
+    let registry = Registry::start(config);
+    let location = registry
+        .request("POST", "/v2/a/blobs/uploads/", &[], b"")
+        .expect(202)
+        .location();
+    let socket = testkit::http::socket(registry.address());
+    let mut sender = socket.try_clone().unwrap();
+    // Never silent for long, and far from its end when it is told to stop: 100,000 bytes would take hours.
+    let trickle = std::thread::spawn(move || {
+        use std::io::Write;
+        let head = format!("PATCH {location} HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n");
+        let mut written = sender.write_all(head.as_bytes());
+        while written.is_ok() {
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            written = sender.write_all(b"x");
+        }
+        location
+    });
+    let answer = Connection::over(socket, "x").read(false).expect("an answer");
+    assert_eq!(answer.expect(408).error_code(), "BLOB_UPLOAD_INVALID");
+    let location = trickle.join().unwrap();
+    let range = registry
+        .get(&location)
+        .expect(204)
+        .header("range")
+        .map(str::to_owned);
+    assert_ne!(range.as_deref(), Some("0-0"));
+}
+
+#[test]
+fn a_sender_may_pause_as_long_as_its_bytes_make_up_for_it() {
+    let mut config = Config::current();
+    config.http.limits.bodytimeout = Duration::seconds(2);
+    config.http.limits.bodyrate = ByteCount(1000);
+    let registry = Registry::start(config);
+    let content = vec![7; 4 * 5000];
+    let digest = Digest::sha256(&content);
+    let mut connection = Connection::open(registry.address());
+    connection.write(
+        format!(
+            "POST /v2/a/blobs/uploads/?digest={digest} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n",
+            content.len()
+        )
+        .as_bytes(),
+    );
+    // More than two seconds of waiting in all, and never two at once.
+    for piece in content.chunks(5000) {
+        std::thread::sleep(std::time::Duration::from_millis(700));
+        connection.write(piece);
+    }
+    connection.read(false).expect("an answer").expect(201);
 }
 
 #[test]

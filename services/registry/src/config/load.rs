@@ -419,7 +419,7 @@ http:
   draintimeout: 5s
   tls: {certificate: /c, key: /k}
   debug: {addr: 'localhost:5005', prometheus: {enabled: true, path: /m}}
-  limits: {manifest: 8MiB, connections: 7, workers: 3, headtimeout: 1s, bodytimeout: 2s, keepalive: 3s}
+  limits: {manifest: 8MiB, connections: 7, workers: 3, headtimeout: 1s, bodytimeout: 2s, bodyrate: 2KiB, keepalive: 3s}
 health: {storagedriver: {enabled: false, interval: 1s, threshold: 1}}
 auth: {htpasswd: {realm: r, path: /p, anonymous: pull}}
 validation: {disabled: false, manifests: {images: {blobs: none}, indexes: {platforms: none}}}
@@ -437,6 +437,7 @@ extensions: {oci: {artifacts: [referrers], ext: [discover]}}
         assert_eq!(config.http.addr.to_string(), ":5001");
         assert_eq!(config.http.headers["X-A"], ["b", "c"]);
         assert_eq!(config.http.limits.manifest.0, 8 << 20);
+        assert_eq!(config.http.limits.bodyrate.0, 2 << 10);
         assert_eq!(
             config.auth.map(|Auth { htpasswd }| htpasswd.anonymous),
             Some(Anonymous::Pull)

@@ -23,7 +23,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 /// processor's cache.
 const PIECE_BYTES: usize = 256 * 1024;
 
-/// The next bytes of a body; `None` at its end. How long a sender may be silent is watched in front of this service.
+/// The next bytes of a body; `None` at its end. How slow a sender may be is watched in front of this service.
 async fn next(payload: &mut web::Payload) -> Result<Option<Bytes>, ApiError> {
     match payload.next().await {
         None => Ok(None),

@@ -77,7 +77,7 @@ pub enum ApiError {
         /// What the transport says.
         reason: String,
     },
-    /// Nothing of the body came for too long.
+    /// The body came too slowly, or not on.
     #[error("the rest of the body did not come in time: upload it again, or go on with the session")]
     BodyTimeout,
     /// The server is going down.
