@@ -45,11 +45,11 @@ fn write_synced(path: &Path, content: &[u8]) -> io::Result<()> {
 /// How large the pieces of a file are when it is read, in bytes: large enough to cost few system calls.
 const READ_PIECE_BYTES: usize = 256 * 1024;
 
-/// Reads a file from an offset, in pieces.
+/// Reads `length` bytes of a file from an offset, fewer where it ends before, in pieces.
 ///
 /// # Errors
 /// `Io`, at once or in the stream.
-pub(crate) async fn stream(path: &Path, offset: u64) -> Result<ByteStream> {
+pub(crate) async fn stream(path: &Path, offset: u64, length: u64) -> Result<ByteStream> {
     let mut file = tokio::fs::File::open(path)
         .await
         .map_err(Error::io("open", path))?;
@@ -60,16 +60,34 @@ pub(crate) async fn stream(path: &Path, offset: u64) -> Result<ByteStream> {
     }
     file.set_max_buf_size(READ_PIECE_BYTES);
     let path = path.to_owned();
-    Ok(Box::pin(futures_util::stream::unfold(Some(file), move |file| {
-        let path = path.clone();
-        async move {
-            let mut file = file?;
-            let mut piece = BytesMut::with_capacity(READ_PIECE_BYTES);
-            match file.read_buf(&mut piece).await {
-                Ok(0) => None,
-                Ok(_) => Some((Ok(piece.freeze()), Some(file))),
-                Err(e) => Some((Err(Error::io("read", path)(e)), None)),
+    Ok(Box::pin(futures_util::stream::unfold(
+        Some(file.take(length)),
+        move |file| {
+            let path = path.clone();
+            async move {
+                let mut file = file?;
+                let mut piece = BytesMut::with_capacity(READ_PIECE_BYTES);
+                match file.read_buf(&mut piece).await {
+                    Ok(0) => None,
+                    Ok(_) => Some((Ok(piece.freeze()), Some(file))),
+                    Err(e) => Some((Err(Error::io("read", path)(e)), None)),
+                }
             }
-        }
-    })))
+        },
+    )))
+}
+
+/// Reads `length` bytes of a file from an offset, fewer where it ends before.
+///
+/// # Errors
+/// `Io`.
+pub(crate) fn read_part(path: &Path, offset: u64, length: u64) -> Result<Vec<u8>> {
+    let mut content = Vec::new();
+    let mut read = || {
+        let mut file = fs::File::open(path)?;
+        io::Seek::seek(&mut file, io::SeekFrom::Start(offset))?;
+        io::Read::read_to_end(&mut io::Read::take(file, length), &mut content)
+    };
+    read().map_err(Error::io("read", path))?;
+    Ok(content)
 }

@@ -117,7 +117,7 @@ pub struct FileSource(pub std::path::PathBuf);
 
 impl BlobSource for FileSource {
     fn open(&self, offset: u64) -> LocalBoxFuture<'_, Result<ByteStream>> {
-        Box::pin(crate::files::stream(&self.0, offset))
+        Box::pin(crate::files::stream(&self.0, offset, u64::MAX))
     }
 }
 

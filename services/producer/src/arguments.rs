@@ -53,7 +53,7 @@ pub enum Command {
     #[command(subcommand)]
     Registry(RegistryCommand),
     /// Play the producer's steps of a scenario
-    #[command(after_help = "Example:\n  producer play scenarios/08-tags.yaml --results results")]
+    #[command(after_help = "Example:\n  producer play scenarios/08-digest-tag.yaml --results results")]
     Play(scenario::PlayCommand),
     /// Tell whether a scenario was played
     #[command(after_help = "Example:\n  producer healthcheck --results results")]

@@ -5,7 +5,7 @@ use crate::{Error, Result, files};
 use oci::{Descriptor, Tag, manifest::ANNOTATION_REF_NAME};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::{fs, io::ErrorKind};
+use std::fs;
 
 /// The file's name.
 pub(super) const FILE: &str = "index.json";
@@ -88,14 +88,7 @@ fn ref_name(entry: &Value) -> Option<&str> {
 
 impl Layout {
     pub(super) fn index(&self) -> Result<LayoutIndex> {
-        let path = self.folder.join(FILE);
-        let text = fs::read(&path).map_err(|e| match e.kind() {
-            ErrorKind::NotFound => self.problem(format!("there is no file {FILE}")),
-            _ => Error::io("read", &path)(e),
-        })?;
-        if text.len() > oci::MAX_MANIFEST_BYTES {
-            return Err(self.problem(format!("{FILE} is larger than {} bytes", oci::MAX_MANIFEST_BYTES)));
-        }
+        let text = self.document(FILE)?;
         let index: Value = serde_json::from_slice(&text).map_err(|e| self.problem(format!("{FILE}: {e}")))?;
         match index.get("manifests") {
             Some(Value::Array(_) | Value::Null) | None if index.is_object() => Ok(LayoutIndex(index)),
@@ -113,11 +106,12 @@ impl Layout {
     /// `Layout`, `Io`.
     pub fn name(&self, descriptor: &Descriptor, tag: Option<&Tag>) -> Result<()> {
         // Another process may write to this layout: the marker's lock is held from the read to the write.
-        let marker = self.folder.join(MARKER);
+        let folder = self.folder()?;
+        let marker = folder.join(MARKER);
         let lock = fs::File::open(&marker).map_err(Error::io("open", &marker))?;
         lock.lock().map_err(Error::io("lock", &marker))?;
         let mut index = self.index()?;
         index.name(descriptor, tag);
-        files::write_atomically(&self.folder.join(FILE), index.0.to_string().as_bytes())
+        files::write_atomically(&folder.join(FILE), index.0.to_string().as_bytes())
     }
 }

@@ -31,16 +31,23 @@ use tokio::io::AsyncWriteExt;
 const MARKER: &str = "oci-layout";
 /// The only version there is.
 const VERSION: &str = "1.0.0";
+/// The folder of the blobs.
+const BLOBS: &str = "blobs";
 
 /// An OCI image layout. Cloning is cheap.
 #[derive(Clone, Debug)]
 pub struct Layout {
-    /// The folder with the files.
-    folder: PathBuf,
-    /// What the user named: the folder, or the archive that was unpacked to it.
-    shown: PathBuf,
-    /// Removed with the last clone.
-    _unpacked: Option<Rc<tempfile::TempDir>>,
+    /// What the user named: the folder, or the archive.
+    path: PathBuf,
+    /// Where the files are, if it is an archive.
+    archive: Option<Rc<archive::Contents>>,
+}
+
+/// Where the bytes of a file of a layout are.
+struct Part {
+    path: PathBuf,
+    offset: u64,
+    size: u64,
 }
 
 impl Layout {
@@ -50,9 +57,8 @@ impl Layout {
     /// `Layout` if it is none, `LayoutVersion` if `imageLayoutVersion` is not 1.0.0.
     pub fn open(path: &Path) -> Result<Layout> {
         let layout = Layout {
-            folder: path.to_owned(),
-            shown: path.to_owned(),
-            _unpacked: None,
+            path: path.to_owned(),
+            archive: None,
         };
         layout.check_version()?;
         layout.index()?;
@@ -70,7 +76,7 @@ impl Layout {
             Err(e) => return Err(Error::io("read the folder", path)(e)),
         };
         if is_free {
-            let blobs = path.join("blobs").join("sha256");
+            let blobs = path.join(BLOBS).join("sha256");
             fs::create_dir_all(&blobs).map_err(Error::io("create the folder", blobs))?;
             crate::files::write_atomically(&path.join(index::FILE), index::EMPTY.as_bytes())?;
             // The marker last: before it, this is no layout.
@@ -80,23 +86,23 @@ impl Layout {
         Layout::open(path)
     }
 
-    /// Opens a layout in a tar archive (gzip or not): it is unpacked to a temporary folder that goes with the last clone.
+    /// Opens a layout in a tar archive. Its files are read where they are; of a gzip archive a decompressed copy is kept in
+    /// a temporary file, which goes with the last clone and is at most 100 times as large (or 1 GiB).
     ///
     /// # Errors
-    /// `Layout` if it is none or an entry leaves the folder; `Io`.
+    /// `Layout` if it is none, or expands too far; `Io`.
     pub async fn open_archive(path: &Path) -> Result<Layout> {
-        let (archive, shown) = (path.to_owned(), path.to_owned());
-        let unpacked = actix_rt::task::spawn_blocking(move || archive::unpack(&archive)).await;
-        let unpacked = unpacked.unwrap_or_else(|e| {
+        let archive = path.to_owned();
+        let contents = actix_rt::task::spawn_blocking(move || archive::Contents::read(&archive)).await;
+        let contents = contents.unwrap_or_else(|e| {
             Err(Error::Layout {
                 path: path.to_owned(),
                 problem: e.to_string(),
             })
         })?;
         let layout = Layout {
-            folder: unpacked.path().to_owned(),
-            shown,
-            _unpacked: Some(Rc::new(unpacked)),
+            path: path.to_owned(),
+            archive: Some(Rc::new(contents)),
         };
         layout.check_version()?;
         layout.index()?;
@@ -104,13 +110,7 @@ impl Layout {
     }
 
     fn check_version(&self) -> Result<()> {
-        let path = self.folder.join(MARKER);
-        let text = fs::read(&path).map_err(|e| match e.kind() {
-            ErrorKind::NotFound | ErrorKind::NotADirectory => {
-                self.problem(format!("there is no file {MARKER}"))
-            }
-            _ => Error::io("read", &path)(e),
-        })?;
+        let text = self.document(MARKER)?;
         let marker: serde_json::Value =
             serde_json::from_slice(&text).map_err(|e| self.problem(format!("{MARKER}: {e}")))?;
         match marker
@@ -119,7 +119,7 @@ impl Layout {
         {
             Some(VERSION) => Ok(()),
             other => Err(Error::LayoutVersion {
-                path: self.shown.clone(),
+                path: self.path.clone(),
                 version: crate::error::clean(other.unwrap_or_default()),
             }),
         }
@@ -127,20 +127,55 @@ impl Layout {
 
     /// Folder or archive.
     pub fn path(&self) -> &Path {
-        &self.shown
+        &self.path
     }
 
     fn problem(&self, problem: String) -> Error {
         Error::Layout {
-            path: self.shown.clone(),
+            path: self.path.clone(),
             problem,
         }
     }
 
-    /// The file of a blob. A digest has only hexadecimal digits, so it cannot leave the folder.
-    fn blob_path(&self, digest: &Digest) -> PathBuf {
-        let folder = self.folder.join("blobs").join(digest.algorithm().name());
-        folder.join(digest.hex())
+    /// The folder, to be written to.
+    fn folder(&self) -> Result<&Path> {
+        match self.archive {
+            None => Ok(&self.path),
+            Some(_) => Err(self.problem("an archive is for reading".to_owned())),
+        }
+    }
+
+    /// Where a file is; `None` if it is not there.
+    fn part(&self, name: &Path) -> Result<Option<Part>> {
+        if let Some(archive) = &self.archive {
+            let found = archive.find(name);
+            return Ok(found.map(|(path, offset, size)| Part {
+                path: path.to_owned(),
+                offset,
+                size,
+            }));
+        }
+        let path = self.path.join(name);
+        match fs::metadata(&path) {
+            Ok(metadata) => Ok(Some(Part {
+                size: metadata.len(),
+                path,
+                offset: 0,
+            })),
+            Err(e) if [ErrorKind::NotFound, ErrorKind::NotADirectory].contains(&e.kind()) => Ok(None),
+            Err(e) => Err(Error::io("read", path)(e)),
+        }
+    }
+
+    /// The content of one of the files that every layout has.
+    fn document(&self, name: &str) -> Result<Vec<u8>> {
+        let part = self
+            .part(Path::new(name))?
+            .ok_or_else(|| self.problem(format!("there is no file {name}")))?;
+        if part.size > oci::MAX_MANIFEST_BYTES as u64 {
+            return Err(self.problem(format!("{name} is larger than {} bytes", oci::MAX_MANIFEST_BYTES)));
+        }
+        crate::files::read_part(&part.path, part.offset, part.size)
     }
 
     /// A manifest, verified; `None` if it is not there.
@@ -179,12 +214,7 @@ impl Layout {
     /// # Errors
     /// `Io`.
     pub fn blob_size(&self, digest: &Digest) -> Result<Option<u64>> {
-        let path = self.blob_path(digest);
-        match fs::metadata(&path) {
-            Ok(metadata) => Ok(Some(metadata.len())),
-            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(Error::io("read", path)(e)),
-        }
+        Ok(self.part(&blob_name(digest))?.map(|part| part.size))
     }
 
     /// A blob as a stream, verified at its end.
@@ -196,17 +226,17 @@ impl Layout {
     }
 
     async fn get_blob_from(&self, blob: &Descriptor, offset: u64) -> Result<ByteStream> {
-        if self.blob_size(&blob.digest)?.is_none() {
-            return Err(Error::NotInLayout {
-                path: self.shown.clone(),
+        let part = self
+            .part(&blob_name(&blob.digest))?
+            .ok_or_else(|| Error::NotInLayout {
+                path: self.path.clone(),
                 what: format!("blob {}", blob.digest),
                 hint: String::new(),
-            });
-        }
-        let path = self.blob_path(&blob.digest);
-        let stream = crate::files::stream(&path, offset).await?;
+            })?;
+        let left = part.size.saturating_sub(offset);
+        let stream = crate::files::stream(&part.path, part.offset + offset, left).await?;
         Ok(verified(stream, blob, offset, move |wrong| {
-            wrong_file(&path, wrong)
+            wrong_file(&part.path, wrong)
         }))
     }
 
@@ -226,7 +256,7 @@ impl Layout {
     /// # Errors
     /// `LayoutDigest` if the bytes are not the descriptor's; `Io`.
     pub async fn put_blob(&self, blob: &Descriptor, source: &dyn BlobSource) -> Result<BlobOutcome> {
-        let path = self.blob_path(&blob.digest);
+        let path = self.folder()?.join(blob_name(&blob.digest));
         if self.blob_size(&blob.digest)? == Some(blob.size) {
             return Ok(BlobOutcome::Present);
         }
@@ -309,6 +339,11 @@ impl Layout {
     }
 }
 
+/// The name of a blob's file. A digest has only hexadecimal digits, so it cannot leave the folder.
+fn blob_name(digest: &Digest) -> PathBuf {
+    [BLOBS, digest.algorithm().name(), &digest.hex()].iter().collect()
+}
+
 fn wrong_file(path: &Path, wrong: Wrong) -> Error {
     match wrong {
         Wrong::Digest { expected, computed } => Error::LayoutDigest {
@@ -366,7 +401,7 @@ impl Layout {
             None => index.only().or_else(|| index.tagged(Tag::latest().as_str())),
         };
         found.ok_or_else(|| Error::NotInLayout {
-            path: self.shown.clone(),
+            path: self.path.clone(),
             what: match &reference.target {
                 Some(target) => target.to_string(),
                 None => "an image that could be meant without a tag".to_owned(),
