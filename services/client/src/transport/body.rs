@@ -8,6 +8,7 @@ use crate::{
     redact,
     repository::ByteStream,
 };
+use awc::http::Version;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -88,10 +89,26 @@ impl Response {
         self.header(&header::CONTENT_LENGTH)?.trim().parse().ok()
     }
 
+    /// An answer that should have a body, without its length and not in chunks: HTTP/1.1 lets the connection's end tell, but
+    /// then a broken connection looks the same, and `awc` reads nothing at all.
+    fn lacks_length(&self) -> Option<Error> {
+        let told = [header::CONTENT_LENGTH, header::TRANSFER_ENCODING];
+        let lacks = self.raw.version() == Version::HTTP_11
+            && !self.head
+            && self.status() == 200
+            && !told.iter().any(|name| self.raw.headers().contains_key(name));
+        lacks.then(|| Error::Protocol {
+            at: Box::new(self.at.clone()),
+            what: "the answer has no length: it has neither Content-Length nor Transfer-Encoding: chunked"
+                .to_owned(),
+        })
+    }
+
     /// Reads the body whole.
     ///
     /// # Errors
-    /// `TooLarge` above the limit, without reading on; `WrongLength` if it ends early; `TimedOut`.
+    /// `TooLarge` above the limit, without reading on; `WrongLength` if it ends early; `Protocol` for an answer without a
+    /// length; `TimedOut`.
     pub(crate) async fn document(mut self, limit: usize, what: &'static str) -> Result<Bytes> {
         let started = Instant::now();
         let read = self.read_whole(limit, what, started).await;
@@ -108,6 +125,9 @@ impl Response {
         let expected = self.content_length();
         if self.head {
             return Ok(Bytes::new());
+        }
+        if let Some(error) = self.lacks_length() {
+            return Err(error);
         }
         if expected.is_some_and(|length| length > limit as u64) {
             return Err(too_large(&self.at));
@@ -251,6 +271,7 @@ impl Reading {
                     expected,
                     received: self.received,
                 })),
+                None if self.received == 0 => self.response.lacks_length().map(Err),
                 _ => None,
             },
         };

@@ -462,3 +462,27 @@ fn a_refusal_tells_code_and_message() {
         Some("MANIFEST_INVALID")
     );
 }
+
+#[test]
+fn an_answer_without_a_length_is_an_error_and_no_empty_body() {
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: {}\r\nConnection: close\r\n\r\n",
+        media_type::OCI_INDEX
+    );
+    let answer = format!("{head}{EMPTY_INDEX}");
+    let server = serving(move |_| Reply::BytesThenClose(answer.clone().into_bytes()));
+    assert_error(
+        &get(&server, &tag("latest")),
+        ExitCode::Failed,
+        &["has no length"],
+    );
+    run(async {
+        let repository = repository(&server.host(), "a/b");
+        let subject = Digest::sha256(b"subject");
+        let error = repository.referrers(&subject, None).await.expect_err("no list");
+        assert_error(&error, ExitCode::Failed, &["has no length", "referrers"]);
+        let blob = Descriptor::of("a/b", EMPTY_INDEX.as_bytes());
+        let error = repository.get_blob_bytes(&blob, 1000).await.expect_err("no blob");
+        assert_error(&error, ExitCode::Failed, &["has no length"]);
+    });
+}
