@@ -30,6 +30,14 @@ pub async fn run(copy: CopyArgs, policy: &ProducerPolicy, context: &Context) -> 
         copied.blobs_present,
         copied.referrers.len(),
     ));
+    if !copied.unlisted.is_empty() {
+        context.output.warn(&format!(
+            "the destination has the referrers API, but it does not list {} of the references: they are listed under the \
+             digest tag, where consumers of the API do not look ({})",
+            copied.unlisted.len(),
+            copied.unlisted.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+        ));
+    }
     let report = json!({
         "source": copy.source.to_string(),
         "destination": copy.destination.to_string(),
@@ -42,6 +50,7 @@ pub async fn run(copy: CopyArgs, policy: &ProducerPolicy, context: &Context) -> 
             "bytes": copied.bytes,
         },
         "referrers": copied.referrers,
+        "unlisted": copied.unlisted,
         "digestTags": copied.digest_tags,
     });
     let text = copied.root.digest.to_string();

@@ -9,7 +9,7 @@ mod write;
 pub use platform::{parse_platform, select_platform};
 
 use crate::{Client, Error, Layout, Location, Manifest, Result, Store};
-use oci::{Descriptor, ManifestKind, ManifestRef, Platform, Tag};
+use oci::{Descriptor, Digest, ManifestKind, ManifestRef, Platform, Tag};
 use plan::Plan;
 
 /// What to copy beside the image itself.
@@ -42,6 +42,8 @@ pub struct Copied {
     pub bytes: u64,
     /// The references that were copied, of all levels.
     pub referrers: Vec<Descriptor>,
+    /// References that the destination's API did not list after they were pushed: they are listed under the digest tag.
+    pub unlisted: Vec<Digest>,
     /// Digest tags that were written: those that were copied, and those that make references findable.
     pub digest_tags: Vec<Tag>,
 }

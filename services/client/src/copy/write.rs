@@ -9,7 +9,7 @@ use crate::{
     blobs::watch,
     digest_tag::{self, Change},
     progress::BlobOutcome,
-    referrers::Support,
+    referrers::ApiAnswer,
     repository::{BlobSource, ByteStream},
 };
 use futures_util::{StreamExt, TryStreamExt, future::LocalBoxFuture};
@@ -37,6 +37,7 @@ pub(super) async fn write(
         blobs_present: 0,
         bytes: 0,
         referrers: plan.referrers,
+        unlisted: Vec::new(),
         digest_tags: Vec::new(),
     };
     blobs(client, (from, to), &plan.blobs, options.jobs, &mut copied).await?;
@@ -60,7 +61,7 @@ pub(super) async fn write(
         put(to, &plan.root, Some(&ManifestRef::Digest(plan.root.digest))).await?;
     }
     for listed in &plan.listed {
-        copied.digest_tags.extend(list(to, listed, &indexed).await?);
+        list(to, listed, &indexed, &mut copied).await?;
     }
     let target = tag.cloned().map(ManifestRef::Tag);
     put(to, &plan.root, target.as_ref()).await?;
@@ -168,32 +169,50 @@ async fn put(to: &Store, manifest: &Manifest, target: Option<&ManifestRef>) -> R
     Ok(subject)
 }
 
-/// Makes references findable at the destination; gives the digest tag that was written for it, if one was.
-async fn list(to: &Store, listed: &Listed, indexed: &HashSet<Digest>) -> Result<Option<Tag>> {
-    let repository = match to {
+/// Makes references findable at the destination.
+async fn list(to: &Store, listed: &Listed, indexed: &HashSet<Digest>, copied: &mut Copied) -> Result<()> {
+    let entries = match to {
         Store::Layout(layout) => {
-            return layout
-                .add_referrers(&listed.subject, &listed.entries)
-                .await
-                .map(Some);
+            let tag = layout.add_referrers(&listed.subject, &listed.entries).await?;
+            copied.digest_tags.push(tag);
+            return Ok(());
         }
-        Store::Repository(repository) => repository,
+        Store::Repository(_) if listed.by_tag => listed.entries.clone(),
+        Store::Repository(repository) => {
+            let lacking = not_listed(repository, listed, indexed, &mut copied.unlisted).await?;
+            if lacking.is_empty() {
+                return Ok(());
+            }
+            lacking
+        }
     };
-    if !listed.by_tag {
-        // The registry said of each that it indexed it, so it has the API.
-        if listed.entries.iter().all(|entry| indexed.contains(&entry.digest)) {
-            return Ok(None);
-        }
-        match repository.referrers_support(&listed.subject).await? {
-            Support::Api(_) => return Ok(None),
-            Support::Missing | Support::NotAnIndex(_) => {}
-        }
+    if let Store::Repository(repository) = to {
+        let changes: Vec<Change> = entries.into_iter().map(Change::Append).collect();
+        let written = digest_tag::change(repository, &listed.subject, &changes, false).await?;
+        copied.digest_tags.push(written.tag);
     }
-    tag_references(repository, listed).await
+    Ok(())
 }
 
-async fn tag_references(repository: &Repository, listed: &Listed) -> Result<Option<Tag>> {
-    let changes: Vec<Change> = listed.entries.iter().cloned().map(Change::Append).collect();
-    let written = digest_tag::change(repository, &listed.subject, &changes, false).await?;
-    Ok(Some(written.tag))
+/// The entries that the destination's API does not list. All of them, where there is no API; else `unlisted` gets them too:
+/// not every API knows every form of reference.
+async fn not_listed(
+    repository: &Repository,
+    listed: &Listed,
+    indexed: &HashSet<Digest>,
+    unlisted: &mut Vec<Digest>,
+) -> Result<Vec<Descriptor>> {
+    // The registry said of each that it indexed it, so it has the API.
+    if listed.entries.iter().all(|entry| indexed.contains(&entry.digest)) {
+        return Ok(Vec::new());
+    }
+    let known = match repository.referrers(&listed.subject, None).await? {
+        ApiAnswer::Listed(listing) => listing.entries,
+        ApiAnswer::Missing | ApiAnswer::NotAnIndex(_) => return Ok(listed.entries.clone()),
+    };
+    let known: HashSet<Digest> = known.iter().map(|entry| entry.digest).collect();
+    let mut lacking = listed.entries.clone();
+    lacking.retain(|entry| !known.contains(&entry.digest));
+    unlisted.extend(lacking.iter().map(|entry| entry.digest));
+    Ok(lacking)
 }

@@ -4,7 +4,8 @@ use crate::{assert_error, client, location, options, repository, run, tag};
 use client::{Client, CopyOptions, ExitCode, Store, copy};
 use oci::{Descriptor, Digest};
 use serde_json::json;
-use testkit::{Image, Registry};
+use std::{collections::HashMap, sync::Mutex};
+use testkit::{FaultServer, Image, Registry, Reply};
 
 fn all() -> CopyOptions {
     CopyOptions {
@@ -293,4 +294,55 @@ fn a_copy_that_cannot_begin_leaves_no_layout_behind() {
         assert_error(&error, ExitCode::NotFound, &["no/such", "404"]);
     });
     assert!(!path.exists());
+}
+
+/// A registry whose referrers API lists nothing, whatever is pushed.
+fn registry_that_indexes_nothing() -> FaultServer {
+    let manifests: Mutex<HashMap<String, (String, Vec<u8>)>> = Mutex::default();
+    FaultServer::start(move |seen| {
+        let mut manifests = manifests.lock().expect("the manifests");
+        let media_type = seen.header("Content-Type").unwrap_or_default().to_owned();
+        let empty = json!({"schemaVersion": 2, "mediaType": oci::media_type::OCI_INDEX, "manifests": []});
+        match (seen.method.as_str(), seen.path.rsplit_once("/manifests/")) {
+            ("PUT", Some((_, target))) => {
+                let stored = (media_type, seen.body.clone());
+                manifests.insert(Digest::sha256(&seen.body).to_string(), stored.clone());
+                manifests.insert(target.to_owned(), stored);
+                Reply::new(201, &[], "")
+            }
+            (method, Some((_, target))) => match manifests.get(target) {
+                Some((media_type, body)) if method == "HEAD" => {
+                    Reply::head(200, &[("Content-Type", media_type)], body.len())
+                }
+                Some((media_type, body)) => Reply::new(200, &[("Content-Type", media_type)], body),
+                None => Reply::new(404, &[], ""),
+            },
+            (_, None) if seen.path.contains("/blobs/") => Reply::head(200, &[], 0),
+            _ => Reply::new(
+                200,
+                &[("Content-Type", oci::media_type::OCI_INDEX)],
+                empty.to_string(),
+            ),
+        }
+    })
+}
+
+#[test]
+fn references_that_the_api_does_not_list_after_a_copy_are_told_and_kept_under_the_digest_tag() {
+    let (from, to) = (Registry::complete(), registry_that_indexes_nothing());
+    let (image, first, second) = image_with_references(&from);
+    run(async {
+        let source = location(&format!("{}/source/app", from.host()));
+        let target = location(&format!("{}/copied/app", to.host()));
+        let copied = copy(&client(), &source, &target, &all()).await.expect("copied");
+        assert_eq!(copied.unlisted, [first, second]);
+        let repository = repository(&to.host(), "copied/app");
+        for (subject, reference) in [(image.index, first), (first, second)] {
+            let index = client::digest_tag::read(&repository, &subject)
+                .await
+                .expect("read");
+            let entries = index.expect("a digest tag").entries;
+            assert_eq!(entries.iter().map(|e| e.digest).collect::<Vec<_>>(), [reference]);
+        }
+    });
 }
