@@ -4,8 +4,8 @@
 # They are the images that `docker compose build` makes, with the same names; only the compiler runs outside. Afterwards
 # `docker compose up registries` and all the rest find them and build nothing.
 #
-#     ./images.sh                      with the profile `dist`: small, slower to build
-#     CARGO_PROFILE=release ./images.sh
+#     ./images.sh
+#     CARGO_PROFILE=release ./images.sh    with symbols
 set -euo pipefail
 cd "$(dirname "$0")"
 
