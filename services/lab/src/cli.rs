@@ -257,6 +257,10 @@ pub struct DeskCommand {
     /// The registries to tell about, as references write them
     #[arg(long, value_name = "HOST:PORT", value_delimiter = ',', default_values_t = ["localhost:5001".to_owned(), "localhost:5002".to_owned()])]
     pub registry: Vec<String>,
+    /// Put this image at scenario-N/alpine-base:latest of each scenario's registry where nothing is yet: a reference, or
+    /// oci:FOLDER:TAG
+    #[arg(long, value_name = "IMAGE")]
+    pub image: Option<String>,
 }
 
 #[cfg(test)]

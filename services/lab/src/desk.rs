@@ -6,6 +6,7 @@
 use crate::ask::{Answer, Ask, AskError, ClientAsk};
 use crate::cli::DeskCommand;
 use crate::report::html::{STYLE, escape};
+use crate::welcome;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, ContentType};
 use actix_web::{App, HttpResponse, HttpServer, web};
 use client::Settings;
@@ -125,6 +126,13 @@ async fn open(command: &DeskCommand) -> Result<(), DeskError> {
     };
     let announce = async {
         let statuses = desk.wait_until_healthy().await;
+        if let Some(image) = &command.image {
+            match welcome::lay(&desk.settings, image, &statuses).await {
+                Ok(0) => {}
+                Ok(_) => println!("{image} is at scenario-N/alpine-base:latest of each scenario's registry"),
+                Err(error) => eprintln!("lab: {image} could not be put into the registries: {error}"),
+            }
+        }
         print!("{}", announcement(&statuses, &command.address));
         std::future::pending::<()>().await;
     };

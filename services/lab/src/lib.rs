@@ -21,5 +21,6 @@ pub mod scenarios;
 pub mod servers;
 pub mod stage;
 pub mod verdict;
+mod welcome;
 
 pub use multicall::main_from;

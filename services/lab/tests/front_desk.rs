@@ -21,6 +21,11 @@ struct Desk {
 impl Desk {
     /// Opens a desk where these two registries are called localhost:5001 and localhost:5002.
     fn open(first: &Registry, second: &Registry) -> Desk {
+        Desk::open_with(first, second, &[])
+    }
+
+    /// As [`Desk::open`], with more arguments.
+    fn open_with(first: &Registry, second: &Registry, more: &[&str]) -> Desk {
         let folder = tempfile::tempdir().expect("a folder");
         let config = folder.path().join("client.json");
         let settings = serde_json::json!({"registries": {
@@ -33,6 +38,7 @@ impl Desk {
             .expect("a free port");
         let mut child = Command::new(env!("CARGO_BIN_EXE_lab"))
             .args(["registries", "--address", &address.to_string()])
+            .args(more)
             .env("REFERRERS_LAB_CONFIG", &config)
             .stdout(Stdio::piped())
             .spawn()
@@ -62,6 +68,44 @@ impl Drop for Desk {
         _ = self.child.kill();
         _ = self.child.wait();
     }
+}
+
+#[test]
+fn it_lays_an_image_for_newcomers_where_nothing_is_and_leaves_what_is_there() {
+    let (current, complete) = (Registry::current(), Registry::complete());
+    let index = [("Content-Type", "application/vnd.oci.image.index.v1+json")];
+    let own =
+        b"{\"schemaVersion\":2,\"mediaType\":\"application/vnd.oci.image.index.v1+json\",\"manifests\":[]}";
+    current
+        .request("PUT", "/v2/scenario-8/alpine-base/manifests/latest", &index, own)
+        .expect(201);
+    let folder = tempfile::tempdir().expect("a folder");
+    let layout = folder.path().join("fixture");
+    lab::fixture::write(&layout).expect("the lab's image");
+
+    let image = format!("oci:{}:latest", layout.display());
+    let mut desk = Desk::open_with(&current, &complete, &["--image", &image]);
+    assert!(desk.next_line().starts_with(&image));
+    assert_eq!(desk.next_line(), "localhost:5001 is a current registry 🚲\n");
+
+    assert_eq!(
+        current.get("/v2/scenario-8/alpine-base/manifests/latest").body,
+        own
+    );
+    assert_eq!(
+        current.get("/v2/scenario-7/alpine-base/manifests/latest").status,
+        200
+    );
+    assert_eq!(
+        current.get("/v2/scenario-18/alpine-base/manifests/latest").status,
+        404
+    );
+    assert_eq!(
+        complete
+            .get("/v2/scenario-18/alpine-base/manifests/latest")
+            .status,
+        200
+    );
 }
 
 #[test]
