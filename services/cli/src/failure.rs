@@ -1,6 +1,7 @@
 //! How a command fails: a message for a person and an exit code for a script.
 
-use client::{Error, ExitCode};
+use client::{Answer, Error, ExitCode};
+use serde_json::{Value, json};
 
 /// A command's failure. Printed once, by [`crate::run()`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,6 +10,8 @@ pub struct Failure {
     pub code: ExitCode,
     /// What happened, what was expected, and what to do.
     pub message: String,
+    /// What the registry answered, where that is the reason.
+    pub answer: Option<Answer>,
 }
 
 impl Failure {
@@ -17,6 +20,7 @@ impl Failure {
         Failure {
             code,
             message: message.into(),
+            answer: None,
         }
     }
 
@@ -39,6 +43,22 @@ impl Failure {
         self
     }
 
+    /// The failure as one JSON document: exit code with its name, message, and the registry's answer or null.
+    pub fn to_json(&self) -> Value {
+        let spec = self.code.spec();
+        let answer = self.answer.as_ref();
+        json!({"error": {
+            "code": spec.number,
+            "name": spec.name,
+            "message": self.message,
+            "registry": answer.map(|answer| json!({
+                "status": answer.status,
+                "code": answer.code,
+                "message": answer.message,
+            })),
+        }})
+    }
+
     /// A failed operation on a file of the caller's.
     pub fn io(doing: &str, path: &std::path::Path, error: &std::io::Error) -> Failure {
         Failure::new(
@@ -50,7 +70,10 @@ impl Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
-        Failure::new(error.exit_code(), error.to_string())
+        Failure {
+            answer: error.answer().cloned(),
+            ..Failure::new(error.exit_code(), error.to_string())
+        }
     }
 }
 

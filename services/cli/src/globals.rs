@@ -4,6 +4,11 @@ use clap::{Args, ValueEnum};
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
+/// clap's name for `--output` before the command.
+pub(crate) const REPORT_BEFORE_COMMAND: &str = "report_before_command";
+/// clap's name for `--output` of a command whose output is a report.
+pub(crate) const REPORT: &str = "report";
+
 /// Options of every command.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Options of every command")]
@@ -36,8 +41,8 @@ pub struct Globals {
     /// Trust the certificates in this PEM file beside the usual ones
     #[arg(long, global = true, value_name = "FILE")]
     pub ca_cert: Option<PathBuf>,
-    /// How to print the command's report on standard output; after the command too, where --output names no folder
-    #[arg(id = "report_before_command", long = "output", value_name = "FORMAT")]
+    /// How to print the command's report on standard output, and a failure on standard error; after the command too, where --output names no folder
+    #[arg(id = REPORT_BEFORE_COMMAND, long = "output", value_name = "FORMAT")]
     pub output: Option<ReportFormat>,
 }
 
@@ -69,8 +74,8 @@ pub enum ReportFormat {
 /// `--output text|json`, of a command whose output is a report.
 #[derive(Clone, Copy, Debug, Default, Args)]
 pub struct ReportArgs {
-    /// How to print the report on standard output
-    #[arg(id = "report", long = "output", short = 'o', value_name = "FORMAT")]
+    /// How to print the report on standard output, and a failure on standard error
+    #[arg(id = REPORT, long = "output", short = 'o', value_name = "FORMAT")]
     pub output: Option<ReportFormat>,
 }
 

@@ -1,6 +1,6 @@
 //! Data on standard output, everything else on standard error.
 
-use crate::Failure;
+use crate::{Failure, ReportFormat};
 use client::ExitCode;
 use serde::Serialize;
 use std::io::{self, IsTerminal, Write};
@@ -75,9 +75,14 @@ impl Output {
         to_stderr(&format!("{} {text}", self.label("warning:", "33")));
     }
 
-    /// Tells on standard error why the command failed.
-    pub fn failure(&self, failure: &Failure) {
-        to_stderr(&format!("{} {}", self.label("error:", "31"), failure.message));
+    /// Tells on standard error why the command failed: a line for a person, or one JSON document on a line of its own.
+    pub fn failure(&self, failure: &Failure, format: ReportFormat) {
+        match format {
+            ReportFormat::Text => {
+                to_stderr(&format!("{} {}", self.label("error:", "31"), failure.message));
+            }
+            ReportFormat::Json => to_stderr(&failure.to_json().to_string()),
+        }
     }
 
     fn label(&self, text: &str, colour: &str) -> String {

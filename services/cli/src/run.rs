@@ -1,6 +1,6 @@
 //! From the arguments of a process to its exit code.
 
-use crate::globals::join_verbose_level;
+use crate::globals::{self, join_verbose_level};
 use crate::{Failure, Globals, Output, ReportArgs, ReportFormat, logging, progress};
 use client::progress::Progress;
 use client::{Client, Options, Settings};
@@ -94,23 +94,47 @@ fn har_from_environment() -> Option<PathBuf> {
     (!value.is_empty()).then(|| PathBuf::from(value))
 }
 
-/// Reads a command line. Help, versions and mistakes are printed here.
+/// Reads a command line, and how its report is to be printed, before the command or after it. Help, versions and mistakes
+/// are printed here, as text.
 ///
 /// # Errors
 /// The exit code, where there is nothing to run.
-pub fn parse<A: clap::Parser>(arguments: Vec<OsString>) -> Result<A, ExitCode> {
+pub fn parse<A: clap::Parser>(arguments: Vec<OsString>) -> Result<(A, ReportFormat), ExitCode> {
     let command = A::command();
     let subcommands: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
     let arguments = join_verbose_level(arguments, &subcommands);
-    A::try_parse_from(arguments).map_err(|error| {
+    let parsed = command.try_get_matches_from(arguments).and_then(|matches| {
+        let format = report_format(&matches);
+        Ok((A::from_arg_matches(&matches)?, format))
+    });
+    parsed.map_err(|error| {
+        let error = error.format(&mut A::command());
         // A closed terminal leaves nobody to tell.
         let _ = error.print();
         ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1))
     })
 }
 
+/// The last `--output text|json` of a command line. Some commands have another `--output`, or none.
+fn report_format(matches: &clap::ArgMatches) -> ReportFormat {
+    let asked =
+        |matches: &clap::ArgMatches, id| matches.try_get_one::<ReportFormat>(id).ok().flatten().copied();
+    let mut format = asked(matches, globals::REPORT_BEFORE_COMMAND);
+    let mut level = matches;
+    while let Some((_, below)) = level.subcommand() {
+        format = asked(below, globals::REPORT).or(format);
+        level = below;
+    }
+    format.unwrap_or_default()
+}
+
 /// Runs a command to its end, or to Ctrl-C or SIGTERM, and prints its failure. Nothing half-written stays in either case.
-pub fn run(globals: Globals, command: impl AsyncFnOnce(&Context) -> Result<(), Failure>) -> ExitCode {
+/// A failure is printed in the format of the report.
+pub fn run(
+    globals: Globals,
+    report: ReportFormat,
+    command: impl AsyncFnOnce(&Context) -> Result<(), Failure>,
+) -> ExitCode {
     logging::start(globals.verbose);
     let context = Context::new(globals);
     let ended = block_on(async {
@@ -126,14 +150,14 @@ pub fn run(globals: Globals, command: impl AsyncFnOnce(&Context) -> Result<(), F
         Some(ended) => match ended.and(finished) {
             Ok(()) => client::ExitCode::Done.into(),
             Err(failure) => {
-                context.output.failure(&failure);
+                context.output.failure(&failure, report);
                 failure.code.into()
             }
         },
         None => {
             context
                 .output
-                .failure(&Failure::new(client::ExitCode::Failed, "interrupted"));
+                .failure(&Failure::new(client::ExitCode::Failed, "interrupted"), report);
             ExitCode::from(INTERRUPTED)
         }
     }
@@ -189,5 +213,9 @@ pub fn exit_codes_help() -> String {
         help.push_str(&format!("\n  {:>3}  {}", row.number, row.meaning));
     }
     help.push_str(&format!("\n  {INTERRUPTED}  interrupted"));
+    help.push_str(
+        "\n\nWith --output json a failure is one line of JSON on standard error: {\"error\": {\"code\", \"name\", \"message\", \
+         \"registry\": {\"status\", \"code\", \"message\"} or null}}; a wrong command line is told as text.",
+    );
     help
 }

@@ -25,8 +25,8 @@ pub const NAME: &str = "producer";
 /// Runs the tool; `arguments[0]` is the name by which it was called, which may tell the generation.
 pub fn main_from(arguments: Vec<OsString>) -> ExitCode {
     let program = cli::program_name(&arguments, NAME);
-    let arguments: Arguments = match cli::parse(arguments) {
-        Ok(arguments) => arguments,
+    let (arguments, report): (Arguments, _) = match cli::parse(arguments) {
+        Ok(parsed) => parsed,
         Err(code) => return code,
     };
     match arguments.command {
@@ -43,7 +43,7 @@ pub fn main_from(arguments: Vec<OsString>) -> ExitCode {
         Command::Healthcheck(check) => check.run(Actor::Producer),
         command => {
             let generation = arguments.generation;
-            cli::run(arguments.globals, async move |context| {
+            cli::run(arguments.globals, report, async move |context| {
                 let default = ProducerGeneration::DEFAULT;
                 let generation = cli::generation(generation, &program, NAME, default)?;
                 run(command, generation.policy(), context).await

@@ -280,3 +280,52 @@ fn completions_and_manual_pages_are_made_from_the_grammar() {
     let attach = std::fs::read_to_string(tool.folder().join("pages/producer-attach.1")).expect("a page");
     assert!(attach.contains("text/plain"), "{attach}");
 }
+
+#[test]
+fn with_output_json_a_failure_is_one_json_document_on_standard_error() {
+    let registry = Registry::current();
+    let host = registry.host();
+    let envelope = r#"{"errors":[{"code":"DENIED","message":"not today"}]}"#;
+    let server = FaultServer::start(move |_| Reply::new(403, &[], envelope));
+    let refused = server.host();
+    for (line, code, name, answer) in [
+        (
+            format!("--output json copy {refused}/app:latest oci:layout:latest"),
+            6,
+            "not-authorised",
+            serde_json::json!({"status": 403, "code": "DENIED", "message": "not today"}),
+        ),
+        (
+            format!("copy --output json oci:missing:latest {host}/app:latest"),
+            1,
+            "failed",
+            serde_json::Value::Null,
+        ),
+        (
+            format!("-q attach missing.txt text/plain misc {host}/app -o json"),
+            2,
+            "usage",
+            serde_json::Value::Null,
+        ),
+    ] {
+        let ran = producer("intermediate").line(&line).expect(code);
+        assert_eq!(ran.text(), "", "{line}");
+        let told: serde_json::Value = serde_json::from_str(&ran.stderr).expect(&ran.stderr);
+        let error = &told["error"];
+        assert_eq!(
+            (&error["code"], &error["name"]),
+            (&code.into(), &name.into()),
+            "{line}"
+        );
+        assert_eq!(error["registry"], answer, "{line}");
+        assert!(
+            error["message"].as_str().is_some_and(|text| text.len() > 10),
+            "{line}"
+        );
+    }
+    // Without it, and for a command line that cannot be read, it is a text.
+    let ran = producer("intermediate")
+        .line("copy oci:missing:latest oci:other:latest")
+        .expect(1);
+    assert!(ran.stderr.starts_with("error: "), "{}", ran.stderr);
+}
