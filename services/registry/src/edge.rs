@@ -22,6 +22,7 @@ use actix_web::{
         header::{self, HeaderMap, HeaderName, HeaderValue},
     },
 };
+use body::Intake;
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 use oci::{ErrorCode, ErrorEnvelope};
@@ -145,8 +146,8 @@ where
         let id = given_id(request.headers())
             .cloned()
             .unwrap_or_else(|| edge.ids.next());
-        let received = body::watch(&mut request, edge.pace);
-        let mut story = edge.story(&request, &id, received);
+        let intake = Intake::watch(&mut request, edge.pace);
+        let mut story = edge.story(&request, &id, intake.clone());
         request.extensions_mut().insert(RequestId(id.clone()));
         Box::pin(async move {
             let mut response = match edge.gate(&request).await {
@@ -166,6 +167,7 @@ where
             Ok(response.map_body(|_, body| Observed {
                 body,
                 meter: Meter { sent: 0, story },
+                _intake: intake,
             }))
         })
     }
@@ -212,7 +214,7 @@ impl Edge {
         &self,
         request: &ServiceRequest,
         id: &HeaderValue,
-        received: Option<Rc<Cell<u64>>>,
+        intake: Option<Intake>,
     ) -> Option<Box<Story>> {
         if !self.access_log && self.counters.is_none() {
             return None;
@@ -229,7 +231,7 @@ impl Edge {
             status: CLIENT_GONE,
             indexed: false,
             begun: Instant::now(),
-            received,
+            intake,
             access_log: self.access_log,
             counters: self.counters.clone(),
         }))
@@ -246,7 +248,7 @@ struct Story {
     status: u16,
     indexed: bool,
     begun: Instant,
-    received: Option<Rc<Cell<u64>>>,
+    intake: Option<Intake>,
     access_log: bool,
     counters: Option<Arc<Shard>>,
 }
@@ -254,7 +256,7 @@ struct Story {
 impl Story {
     fn tell(&self, sent: u64) {
         let duration = self.begun.elapsed();
-        let received = self.received.as_ref().map_or(0, |count| count.get());
+        let received = self.intake.as_ref().map_or(0, Intake::received);
         // The answer to HEAD has a length and no bytes.
         let sent = if self.method == Method::HEAD { 0 } else { sent };
         if let Some(counters) = &self.counters {
@@ -302,6 +304,8 @@ impl fmt::Display for Remote {
 pub struct Observed {
     body: BoxBody,
     meter: Meter,
+    /// Kept to the answer's end, see [`Intake`].
+    _intake: Option<Intake>,
 }
 
 /// Counts bytes, and tells the story at the end of them.
@@ -329,13 +333,17 @@ impl MessageBody for Observed {
     }
 
     fn try_into_bytes(self) -> Result<Bytes, Observed> {
-        let Observed { body, mut meter } = self;
+        let Observed {
+            body,
+            mut meter,
+            _intake,
+        } = self;
         match body.try_into_bytes() {
             Ok(bytes) => {
                 meter.sent += bytes.len() as u64;
                 Ok(bytes)
             }
-            Err(body) => Err(Observed { body, meter }),
+            Err(body) => Err(Observed { body, meter, _intake }),
         }
     }
 }

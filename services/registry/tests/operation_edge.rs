@@ -16,6 +16,14 @@ use testkit::{
     http::{Connection, Request, Response},
 };
 
+use std::{
+    io::Write,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
 /// "right", hashed with the least cost.
 const ALICE: &str = "alice:$2b$04$abcdefghijklmnopqrstuuFmEfrkTQnczNzw475xE2VhDrK1uwJiC\n";
 
@@ -306,11 +314,12 @@ fn a_sender_that_trickles_gets_408_and_what_came_is_kept() {
     let socket = testkit::http::socket(registry.address());
     let mut sender = socket.try_clone().unwrap();
     // Never silent for long, and far from its end when it is told to stop: 100,000 bytes would take hours.
+    let told = Arc::new(AtomicBool::new(false));
+    let is_told = Arc::clone(&told);
     let trickle = std::thread::spawn(move || {
-        use std::io::Write;
         let head = format!("PATCH {location} HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n");
         let mut written = sender.write_all(head.as_bytes());
-        while written.is_ok() {
+        while written.is_ok() && !is_told.load(Ordering::Relaxed) {
             std::thread::sleep(std::time::Duration::from_millis(100));
             written = sender.write_all(b"x");
         }
@@ -318,6 +327,7 @@ fn a_sender_that_trickles_gets_408_and_what_came_is_kept() {
     });
     let answer = Connection::over(socket, "x").read(false).expect("an answer");
     assert_eq!(answer.expect(408).error_code(), "BLOB_UPLOAD_INVALID");
+    told.store(true, Ordering::Relaxed);
     let location = trickle.join().unwrap();
     let range = registry
         .get(&location)
@@ -525,4 +535,76 @@ fn a_second_registry_on_the_same_folder_is_refused_until_the_first_has_stopped()
     registry.stop();
     drop(Registry::start(config));
     registry.restart();
+}
+
+/// What a client gets that sends its whole body before it reads anything.
+fn answer_after_the_whole_body(
+    registry: &Registry,
+    head: &str,
+    body: &[u8],
+    chunked: bool,
+) -> Result<Response, String> {
+    let mut socket = testkit::http::socket(registry.address());
+    let framing = match chunked {
+        true => "Transfer-Encoding: chunked".to_owned(),
+        false => format!("Content-Length: {}", body.len()),
+    };
+    let mut send = |bytes: &[u8]| {
+        socket
+            .write_all(bytes)
+            .map_err(|e| format!("cannot send on: {e}"))
+    };
+    send(format!("{head} HTTP/1.1\r\nHost: x\r\n{framing}\r\n\r\n").as_bytes())?;
+    match chunked {
+        true => {
+            for piece in body.chunks(50_000) {
+                send(format!("{:x}\r\n", piece.len()).as_bytes())?;
+                send(piece)?;
+                send(b"\r\n")?;
+            }
+            send(b"0\r\n\r\n")?;
+        }
+        false => send(body)?,
+    }
+    Connection::over(socket, "x").read(false)
+}
+
+#[test]
+fn a_client_that_reads_only_after_its_whole_body_still_gets_the_refusal() {
+    let open = Registry::current();
+    let (_folder, config) = with_users(Anonymous::None);
+    let closed = Registry::start(config);
+    // More than the buffers of both ends hold.
+    let body = vec![0; 32 << 20];
+    let unknown = "PATCH /v2/a/blobs/uploads/00000000-0000-0000-0000-000000000000";
+    for (registry, head, status) in [
+        (&closed, "POST /v2/a/blobs/uploads/?digest=x", 401),
+        (&closed, "PUT /v2/a/manifests/v1", 401),
+        (&open, unknown, 404),
+        (&open, "PUT /v2/a/manifests/v1", 413),
+        (&open, "PUT /nothing", 404),
+        (&open, "PUT /livez", 405),
+    ] {
+        for chunked in [false, true] {
+            let answer = answer_after_the_whole_body(registry, head, &body, chunked);
+            let status_of = answer.as_ref().map(|answer| answer.status);
+            assert_eq!(status_of, Ok(status), "{head}, chunked: {chunked}");
+        }
+    }
+}
+
+#[test]
+fn a_refused_sender_that_goes_silent_is_ended() {
+    let (_folder, mut config) = with_users(Anonymous::None);
+    config.http.limits.bodytimeout = Duration::seconds(1);
+    config.http.limits.keepalive = Duration::seconds(1);
+    let registry = Registry::start(config);
+    for framing in ["Content-Length: 100", "Transfer-Encoding: chunked"] {
+        let mut connection = Connection::open(registry.address());
+        connection.write(
+            format!("PATCH /v2/a/blobs/uploads/x HTTP/1.1\r\nHost: x\r\n{framing}\r\n\r\n").as_bytes(),
+        );
+        connection.read(false).expect("an answer").expect(401);
+        assert_eq!(connection.read_to_end().expect(framing), b"");
+    }
 }

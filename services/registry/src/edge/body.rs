@@ -1,4 +1,4 @@
-//! The clock on request bodies, and their counting.
+//! The clock on request bodies, their counting, and what happens to those that nobody reads.
 
 use actix_web::{
     HttpMessage,
@@ -9,7 +9,7 @@ use actix_web::{
 use bytes::Bytes;
 use futures_util::Stream;
 use std::{
-    cell::Cell,
+    cell::RefCell,
     future::Future,
     io,
     pin::Pin,
@@ -39,33 +39,56 @@ impl Pace {
     }
 }
 
-/// Puts the clock on a request's body, and counts it. `None` if there is no body.
-pub(super) fn watch(request: &mut ServiceRequest, pace: Pace) -> Option<Rc<Cell<u64>>> {
-    let headers = request.headers();
-    let no_length = headers
-        .get(header::CONTENT_LENGTH)
-        .is_none_or(|length| length.as_bytes() == b"0");
-    if no_length && !headers.contains_key(header::TRANSFER_ENCODING) {
-        return None;
+/// A request's body, shared with the one who answers.
+///
+/// Whoever sends the answer keeps it until the answer's end. The server then knows of a body that nobody read to its end, tells
+/// the client that the connection closes, and takes in and discards for a while what still comes, so that a client that reads
+/// late finds its answer and not a reset. (Of a chunked body that was dropped it would wait for the end without any limit.)
+#[derive(Clone)]
+pub(super) struct Intake(Rc<RefCell<WatchedBody>>);
+
+impl Intake {
+    /// Puts the clock on a request's body. `None` if there is no body.
+    pub(super) fn watch(request: &mut ServiceRequest, pace: Pace) -> Option<Intake> {
+        let headers = request.headers();
+        let no_length = headers
+            .get(header::CONTENT_LENGTH)
+            .is_none_or(|length| length.as_bytes() == b"0");
+        if no_length && !headers.contains_key(header::TRANSFER_ENCODING) {
+            return None;
+        }
+        let intake = Intake(Rc::new(RefCell::new(WatchedBody {
+            body: request.take_payload(),
+            received: 0,
+            pace,
+            left: pace.patience,
+            waiting: None,
+        })));
+        request.set_payload(Payload::Stream {
+            payload: Box::pin(intake.clone()),
+        });
+        Some(intake)
     }
-    let received = Rc::new(Cell::new(0));
-    let body = WatchedBody {
-        body: request.take_payload(),
-        received: Rc::clone(&received),
-        pace,
-        left: pace.patience,
-        waiting: None,
-    };
-    request.set_payload(Payload::Stream {
-        payload: Box::pin(body),
-    });
-    Some(received)
+
+    /// Bytes that were read of it.
+    pub(super) fn received(&self) -> u64 {
+        self.0.borrow().received
+    }
+}
+
+impl Stream for Intake {
+    type Item = Result<Bytes, PayloadError>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.borrow_mut().poll(context)
+    }
 }
 
 /// A request's body whose sender must keep up its pace.
 struct WatchedBody {
     body: Payload,
-    received: Rc<Cell<u64>>,
+    /// Bytes that were read.
+    received: u64,
     pace: Pace,
     /// How much longer the sender may be waited for.
     left: Duration,
@@ -79,23 +102,20 @@ struct Waiting {
     end: Pin<Box<Sleep>>,
 }
 
-impl Stream for WatchedBody {
-    type Item = Result<Bytes, PayloadError>;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let this = &mut *self;
-        if let Poll::Ready(piece) = Pin::new(&mut this.body).poll_next(context) {
-            if let Some(waiting) = this.waiting.take() {
-                this.left = this.left.saturating_sub(waiting.since.elapsed());
+impl WatchedBody {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, PayloadError>>> {
+        if let Poll::Ready(piece) = Pin::new(&mut self.body).poll_next(context) {
+            if let Some(waiting) = self.waiting.take() {
+                self.left = self.left.saturating_sub(waiting.since.elapsed());
             }
             if let Some(Ok(bytes)) = &piece {
-                this.received.set(this.received.get() + bytes.len() as u64);
-                this.left = this.pace.after(this.left, bytes.len());
+                self.received += bytes.len() as u64;
+                self.left = self.pace.after(self.left, bytes.len());
             }
             return Poll::Ready(piece);
         }
-        let left = this.left;
-        let waiting = this.waiting.get_or_insert_with(|| {
+        let left = self.left;
+        let waiting = self.waiting.get_or_insert_with(|| {
             let since = Instant::now();
             Waiting {
                 since,
@@ -106,7 +126,7 @@ impl Stream for WatchedBody {
             Poll::Pending => Poll::Pending,
             Poll::Ready(()) => Poll::Ready(Some(Err(PayloadError::Io(io::Error::new(
                 io::ErrorKind::TimedOut,
-                format!("the body came too slowly: {:?}", this.pace),
+                format!("the body came too slowly: {:?}", self.pace),
             ))))),
         }
     }
