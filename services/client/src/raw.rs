@@ -21,6 +21,8 @@ pub struct RawAnswer {
     pub digest: Option<String>,
     /// `Content-Length`.
     pub size: Option<u64>,
+    /// Every header in the answer's order; a value that is no text has its bytes replaced.
+    pub headers: Vec<(String, String)>,
     /// The body; empty for HEAD.
     pub body: Bytes,
 }
@@ -50,6 +52,7 @@ impl Registry {
             media_type: Some(response.media_type()).filter(|media_type| !media_type.is_empty()),
             digest: response.header_named("docker-content-digest").map(str::to_owned),
             size: response.content_length(),
+            headers: response.header_pairs(),
             body: Bytes::new(),
         };
         if method == Method::HEAD {

@@ -144,6 +144,9 @@ pub struct ListArgs {
     /// The image
     pub image: ImageReference,
     /// A Go template over .Subject, .Descriptors, .Manifest, .Annotations, .Tags and .Sources; or raw, body, headers
+    ///
+    /// raw, body and headers show the registry's answer that has the list, asked for once more: its first page, before the
+    /// filters of this tool.
     #[arg(long, value_name = "TEMPLATE")]
     pub format: Option<String>,
     /// Which references.

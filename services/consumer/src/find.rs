@@ -45,6 +45,8 @@ pub struct Found {
     pub subject: Digest,
     /// The index that lists them, as it came; made here if there was none.
     pub index: Value,
+    /// Where the list is, if there is one list.
+    pub list: Option<Source>,
     /// The references, in the order of the list.
     pub entries: Vec<Entry>,
 }
@@ -54,6 +56,7 @@ impl Found {
         Found {
             subject,
             index: json!({"schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": []}),
+            list: None,
             entries: Vec::new(),
         }
     }
@@ -66,6 +69,7 @@ impl Found {
         Found {
             subject,
             index,
+            list: Some(source.clone()),
             entries: descriptors.into_iter().map(entry).collect(),
         }
     }
@@ -157,7 +161,10 @@ pub async fn find(
     for place in policy.when_api_is_missing {
         if let Looked::Found(found) = look(repository, subject, artifact_type, *place, context).await? {
             let is_empty = found.entries.is_empty();
-            last = found;
+            // A list without what is wanted is still the list; places further on may have nothing of the kind.
+            if !is_empty || last.list.is_none() {
+                last = found;
+            }
             if !is_empty {
                 break;
             }

@@ -4,8 +4,10 @@ use crate::arguments::{FilterArgs, ListArgs, RefsArgs};
 use crate::choose::shown_type;
 use crate::find::{self, Found};
 use cli::{Context, Failure, Template, progress};
+use client::referrers::ApiPath;
+use client::{ExitCode, RawAnswer};
 use generations::ConsumerPolicy;
-use oci::{ImageReference, media_type};
+use oci::{ImageReference, ManifestRef, Route};
 use serde_json::{Value, json};
 
 /// `refs`: the index on standard output, to be piped; the table with `--long`.
@@ -30,7 +32,11 @@ pub async fn list(list: ListArgs, policy: &ConsumerPolicy, context: &Context) ->
     let data = data(&list.image, &found);
     match format {
         None => context.report(&list.report, &table(&found), &data),
-        Some(format) => context.output.text(&format.render(&data, &found)?),
+        Some(Format::Template(template)) => context.output.text(&template.render(&data)?),
+        Some(Format::Answer(part)) => {
+            let answer = answer(&list.image, &list.filter, &found, context).await?;
+            context.output.data(&part.of(&answer))
+        }
     }
 }
 
@@ -58,33 +64,87 @@ async fn look(
 
 /// What `--format` says: one of regctl's shortcuts, or a template.
 enum Format {
-    Raw,
+    Answer(Part),
+    Template(Template),
+}
+
+/// What to show of an HTTP answer.
+#[derive(Clone, Copy)]
+enum Part {
+    /// Status line, headers and body.
+    All,
     Body,
     Headers,
-    Template(Template),
 }
 
 impl Format {
     fn parse(text: &str) -> Result<Format, Failure> {
         match text {
-            "raw" => Ok(Format::Raw),
-            "body" | "rawBody" | "raw-body" => Ok(Format::Body),
-            "headers" | "rawHeaders" | "raw-headers" => Ok(Format::Headers),
+            "raw" => Ok(Format::Answer(Part::All)),
+            "body" | "rawBody" | "raw-body" => Ok(Format::Answer(Part::Body)),
+            "headers" | "rawHeaders" | "raw-headers" => Ok(Format::Answer(Part::Headers)),
             template => Ok(Format::Template(Template::parse(template)?)),
         }
     }
+}
 
-    fn render(&self, data: &Value, found: &Found) -> Result<String, Failure> {
-        // A list may come in pages, or from many tags: body and headers are those of one index that holds all of it.
-        let headers = || format!("Content-Type: {}\n", media_type::OCI_INDEX);
-        let body = || found.to_index().to_string();
+impl Part {
+    fn of(self, answer: &RawAnswer) -> Vec<u8> {
+        let status = match self {
+            Part::All => format!("HTTP {}\n", answer.status),
+            Part::Body | Part::Headers => String::new(),
+        };
+        let headers: String = match self {
+            Part::All | Part::Headers => {
+                let line = |(name, value): &(String, String)| printable(&format!("{name}: {value}")) + "\n";
+                answer.headers.iter().map(line).collect()
+            }
+            Part::Body => String::new(),
+        };
+        let mut shown = (status + &headers).into_bytes();
         match self {
-            Format::Raw => Ok(format!("{}\n{}", headers(), body())),
-            Format::Body => Ok(body()),
-            Format::Headers => Ok(headers()),
-            Format::Template(template) => Ok(template.render(data)?),
+            Part::All => shown.push(b'\n'),
+            Part::Body => {}
+            Part::Headers => return shown,
         }
+        shown.extend_from_slice(&answer.body);
+        shown
     }
+}
+
+/// The answer that has the list, asked for once more and as it came: its first page, and filtered by the registry alone.
+///
+/// # Errors
+/// Not found, where references are under a tag each, or nowhere: then no answer has a list.
+async fn answer(
+    image: &ImageReference,
+    filter: &FilterArgs,
+    found: &Found,
+    context: &Context,
+) -> Result<RawAnswer, Failure> {
+    let repository = context.client()?.repository(image)?;
+    let name = repository.name().clone();
+    let route = match &found.list {
+        Some(find::Source::Api(ApiPath::Artifacts)) => Route::ArtifactReferrers(name, found.subject),
+        Some(find::Source::Api(ApiPath::Referrers)) => Route::Referrers(name, found.subject),
+        Some(find::Source::DigestTag(tag) | find::Source::TagPrefix(tag)) => {
+            Route::Manifest(name, ManifestRef::Tag(tag.clone()))
+        }
+        None => {
+            let message = format!(
+                "no answer of the registry lists the references to {image}, so there is none to show; without --format, or \
+                 with '{{{{jsonPretty .Manifest}}}}', they are shown as one index"
+            );
+            return Err(Failure::new(ExitCode::NotFound, message));
+        }
+    };
+    let mut path = route.to_string();
+    if let (Some(find::Source::Api(_)), Some(wanted)) = (&found.list, filter.sent_artifact_type()) {
+        path.push(if path.contains('?') { '&' } else { '?' });
+        path.push_str("artifactType=");
+        path.extend(wanted.bytes().map(|byte| format!("%{byte:02X}")));
+    }
+    Ok(repository.registry().look("GET", &path).await?)
 }
 
 /// What templates and `--output json` see; the names are those of regctl, and `sources` is ours.

@@ -8,6 +8,7 @@ use testkit::{FaultServer, Image, Registry, Reply, Tool};
 
 const ARTIFACT: &str = "application/vnd.oci.artifact.manifest.v1+json";
 const IMAGE: &str = "application/vnd.oci.image.manifest.v1+json";
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
 fn consumer(generation: &str) -> Tool {
     Tool::new(env!("CARGO_BIN_EXE_consumer")).generation(generation)
@@ -208,11 +209,15 @@ fn formats_print_the_index_its_fields_and_the_shortcuts() {
         .text();
     assert!(fields.starts_with(&format!("{digest} ")), "{fields}");
     assert_eq!(digests(&list("body").expect(0).json()), [digest.as_str()]);
-    assert_eq!(
-        list("headers").expect(0).text(),
-        "Content-Type: application/vnd.oci.image.index.v1+json\n"
+    let (raw, headers) = (list("raw").expect(0).text(), list("headers").expect(0).text());
+    assert!(raw.starts_with("HTTP 200\n"), "{raw}");
+    assert!(
+        headers.contains("content-type: application/vnd.oci.image.index.v1+json\n"),
+        "{headers}"
     );
-    assert!(list("raw").expect(0).text().starts_with("Content-Type: "));
+    assert!(headers.contains("content-length: "), "{headers}");
+    let body = list("body").expect(0).text();
+    assert!(raw.ends_with(&format!("\n\n{body}")), "{raw}");
     let wrong = list("{{ env \"HOME\" }}").expect(2);
     assert!(
         wrong.stderr.contains("function \"env\" is not supported"),
@@ -324,4 +329,37 @@ fn lint_names_each_problem_of_a_digest_tag_and_passes_a_right_one() {
     image.put_digest_tag(&registry, &[right]);
     let ran = consumer("intermediate").run(&["lint", &name]).expect(0);
     assert_eq!(ran.text(), "");
+}
+
+#[test]
+fn raw_and_body_show_the_answer_that_has_the_list_before_our_filters() {
+    let (registry, none) = (Registry::current(), Registry::current());
+    let image = Image::push(&registry, "app");
+    Image::push(&none, "app");
+    let entry = json!({"mediaType": "application/vnd.oci.image.manifest.v1+json", "size": 2,
+        "digest": oci::Digest::sha256(b"{}"), "artifactType": "a/b"});
+    let index =
+        json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [entry], "x-note": true}).to_string();
+    let tag = oci::digest_tag::of(&image.index).to_string();
+    push_blob(&registry, "app", b"{}");
+    push_manifest(&registry, "app", Some(&tag), INDEX, &index);
+    let list = |registry: &Registry| {
+        let name = format!("{}/app:latest", registry.host());
+        consumer("intermediate").run(&[
+            "artifact",
+            "list",
+            "--format",
+            "body",
+            "--filter-artifact-type",
+            "x/y",
+            &name,
+        ])
+    };
+    assert_eq!(list(&registry).expect(0).text(), index);
+    let nothing = list(&none).expect(3);
+    assert!(
+        nothing.stderr.contains("there is none to show"),
+        "{}",
+        nothing.stderr
+    );
 }

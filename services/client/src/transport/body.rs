@@ -79,6 +79,11 @@ impl Response {
             .collect()
     }
 
+    /// All headers as texts.
+    pub(crate) fn header_pairs(&self) -> Vec<(String, String)> {
+        super::exchange::header_pairs(self.raw.headers())
+    }
+
     /// The media type without parameters, in lower case; empty if there is none.
     pub(crate) fn media_type(&self) -> String {
         oci::media_type::essence(self.header(&header::CONTENT_TYPE).unwrap_or_default())

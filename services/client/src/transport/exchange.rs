@@ -242,7 +242,7 @@ fn header_of<'a>(request: &'a Request, name: &header::HeaderName) -> Option<&'a 
 }
 
 /// Headers as texts; bytes that are no text are replaced.
-fn header_pairs(headers: &header::HeaderMap) -> Vec<(String, String)> {
+pub(super) fn header_pairs(headers: &header::HeaderMap) -> Vec<(String, String)> {
     headers
         .iter()
         .map(|(name, value)| {
