@@ -34,7 +34,7 @@ pub enum Command {
     /// Print the references to an image, as the JSON of an image index
     #[command(
         after_help = "Examples:\n  consumer refs localhost:5001/app:latest | jq\n  consumer refs --long \
-        localhost:5001/app:latest"
+        localhost:5001/app:latest\n  consumer refs oci:kept:latest"
     )]
     Refs(RefsArgs),
     /// Commands about images
@@ -126,7 +126,10 @@ pub struct FilterArgs {
 #[derive(Debug, Args)]
 pub struct RefsArgs {
     /// The image
-    pub image: ImageReference,
+    #[arg(
+        help = "A reference, oci:FOLDER[:TAG], ocidir://FOLDER[:TAG], a folder, or a tar archive of a layout"
+    )]
+    pub image: client::Location,
     /// Print a table in place of JSON, with where each entry was found
     #[arg(long, short)]
     pub long: bool,
@@ -142,7 +145,10 @@ pub struct RefsArgs {
 #[derive(Debug, Args)]
 pub struct ListArgs {
     /// The image
-    pub image: ImageReference,
+    #[arg(
+        help = "A reference, oci:FOLDER[:TAG], ocidir://FOLDER[:TAG], a folder, or a tar archive of a layout"
+    )]
+    pub image: client::Location,
     /// A Go template over .Subject, .Descriptors, .Manifest, .Annotations, .Tags and .Sources; or raw, body, headers
     ///
     /// raw, body and headers show the registry's answer that has the list, asked for once more: its first page, before the
@@ -160,9 +166,9 @@ pub struct ListArgs {
 /// `artifact get`
 #[derive(Debug, Args)]
 pub struct GetArgs {
-    /// A reference itself, or an image that has one reference (or one that the filters leave)
+    /// A reference itself, or an image that has one reference (or one that the filters leave); in a registry or a layout
     #[arg(value_name = "IMAGE-or-ARTIFACT")]
-    pub image: ImageReference,
+    pub image: client::Location,
     /// Write each piece of content to this folder, under its own name; without it, one piece to standard output
     #[arg(long, short, value_name = "DIR")]
     pub output: Option<PathBuf>,
@@ -184,7 +190,10 @@ pub struct GetArgs {
 #[derive(Debug, Args)]
 pub struct TreeArgs {
     /// The image
-    pub image: ImageReference,
+    #[arg(
+        help = "A reference, oci:FOLDER[:TAG], ocidir://FOLDER[:TAG], a folder, or a tar archive of a layout"
+    )]
+    pub image: client::Location,
     /// How the report is printed.
     #[command(flatten)]
     pub report: ReportArgs,

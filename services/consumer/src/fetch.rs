@@ -1,7 +1,7 @@
 //! Reads blobs piece by piece, and lets a person see it.
 
 use cli::{Context, Failure};
-use client::Repository;
+use client::Store;
 use client::progress::BlobOutcome;
 use futures_util::TryStreamExt;
 use oci::Descriptor;
@@ -12,7 +12,7 @@ use oci::Descriptor;
 /// # Errors
 /// Every failure of the request, of verification, and of `take`.
 pub async fn fetch(
-    repository: &Repository,
+    store: &Store,
     blob: &Descriptor,
     context: &Context,
     mut take: impl FnMut(&[u8]) -> Result<(), Failure>,
@@ -20,7 +20,7 @@ pub async fn fetch(
     let progress = context.progress();
     progress.blob_started(blob);
     let mut position = 0;
-    let mut stream = repository.get_blob(blob).await?;
+    let mut stream = store.get_blob(blob).await?;
     while let Some(piece) = stream.try_next().await? {
         take(&piece)?;
         position += piece.len() as u64;

@@ -1,11 +1,12 @@
 //! Looks for the references to a subject where the generation looks, in its order, and remembers where each was found.
 
+use crate::place::Place;
 use cli::{Context, Failure};
 use client::digest_tag;
 use client::referrers::{ApiAnswer, ApiPath};
-use client::{ExitCode, Repository};
+use client::{ExitCode, Repository, Store};
 use generations::{ConsumerPolicy, LookUp};
-use oci::{Descriptor, Digest, ImageReference, ManifestRef, Platform, Tag, media_type};
+use oci::{Descriptor, Digest, ManifestRef, Platform, Tag, media_type};
 use serde_json::{Value, json};
 
 /// Where an entry was found.
@@ -17,6 +18,8 @@ pub enum Source {
     DigestTag(Tag),
     /// A tag of the older form, one for each reference.
     TagPrefix(Tag),
+    /// An OCI layout: the index under its digest tag, and manifests that it has.
+    Layout,
 }
 
 impl std::fmt::Display for Source {
@@ -25,6 +28,7 @@ impl std::fmt::Display for Source {
             Source::Api(path) => write!(f, "referrers API ({})", path.name()),
             Source::DigestTag(tag) => write!(f, "digest tag {tag}"),
             Source::TagPrefix(tag) => write!(f, "tag prefix {tag}"),
+            Source::Layout => f.write_str("layout"),
         }
     }
 }
@@ -109,14 +113,9 @@ pub fn must_know_references(policy: &ConsumerPolicy) -> Result<LookUp, Failure> 
 ///
 /// # Errors
 /// Not found, for an image or a platform that is not there.
-pub async fn subject(
-    repository: &Repository,
-    image: &ImageReference,
-    platform: Option<&Platform>,
-) -> Result<Digest, Failure> {
-    let target = image.target();
+pub async fn subject(image: &Place, platform: Option<&Platform>) -> Result<Digest, Failure> {
     if let Some(platform) = platform {
-        let manifest = repository.get_manifest(&target).await?;
+        let manifest = image.manifest().await?;
         let view = manifest
             .view()
             .map_err(|error| Failure::new(ExitCode::Failed, format!("{image}: {error}")))?;
@@ -125,20 +124,14 @@ pub async fn subject(
             false => Ok(manifest.digest),
         };
     }
-    match &target {
+    match &image.target {
         // References may be there before their subject is.
         ManifestRef::Digest(digest) => Ok(*digest),
-        ManifestRef::Tag(_) => match repository.head_manifest(&target).await? {
-            Some(found) => Ok(found.digest),
-            None => Err(Failure::new(
-                ExitCode::NotFound,
-                format!("{image} is not in the registry"),
-            )),
-        },
+        ManifestRef::Tag(_) => Ok(image.descriptor().await?.digest),
     }
 }
 
-/// Looks for the references to a subject.
+/// Looks for the references to a subject: in a registry where the generation looks; a layout has one way of listing them.
 ///
 /// `artifact_type` is a media type that the registry may filter by.
 ///
@@ -146,13 +139,21 @@ pub async fn subject(
 /// Unsupported for a generation that does not know of references; every failure of a request but a 404 where there is
 /// another place to look.
 pub async fn find(
-    repository: &Repository,
+    store: &Store,
     subject: &Digest,
     artifact_type: Option<&str>,
     policy: &ConsumerPolicy,
     context: &Context,
 ) -> Result<Found, Failure> {
     let first = must_know_references(policy)?;
+    let repository = match store {
+        Store::Repository(repository) => repository,
+        Store::Layout(layout) => {
+            let entries = client::referrers::filter(layout.referrers(subject).await?, artifact_type);
+            let index = Found::nothing(*subject).index;
+            return Ok(Found::listed(*subject, index, entries, &Source::Layout));
+        }
+    };
     let mut last = Found::nothing(*subject);
     match look(repository, subject, artifact_type, first, context).await? {
         Looked::Found(found) => return Ok(found),

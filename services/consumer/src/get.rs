@@ -5,11 +5,12 @@ use crate::choose::shown_type;
 use crate::fetch::fetch;
 use crate::find::{self, Entry};
 use crate::list::printable;
+use crate::place::Place;
 use cli::{Context, Failure, files};
-use client::{ExitCode, Manifest, Repository};
+use client::{ExitCode, Manifest, Store};
 use generations::ConsumerPolicy;
 use oci::manifest::ANNOTATION_TITLE;
-use oci::{Descriptor, ImageReference, ManifestRef, ManifestView};
+use oci::{Descriptor, ManifestRef, ManifestView};
 use std::collections::HashSet;
 use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
@@ -24,32 +25,28 @@ const PIECE_BYTES: usize = 256 * 1024;
 /// or pieces of content are left to choose from; a failure of verification.
 pub async fn run(get: GetArgs, policy: &ConsumerPolicy, context: &Context) -> Result<(), Failure> {
     find::must_know_references(policy)?;
-    let repository = context.client()?.repository(&get.image)?;
-    let manifest = reference(&repository, &get, policy, context).await?;
+    let place = Place::open(&get.image, context).await?;
+    let manifest = reference(&place, &get, policy, context).await?;
     let view = parse(&manifest, policy)?;
     let pieces = choose_pieces(&view, &get)?;
     match &get.output {
-        Some(folder) => to_folder(&repository, &pieces, folder, context).await,
-        None => to_standard_output(&repository, &pieces, context).await,
+        Some(folder) => to_folder(&place.store, &pieces, folder, context).await,
+        None => to_standard_output(&place.store, &pieces, context).await,
     }
 }
 
 /// The manifest of the reference that is meant: the named one, if it is a reference, else the one to the named image.
 async fn reference(
-    repository: &Repository,
+    place: &Place,
     get: &GetArgs,
     policy: &ConsumerPolicy,
     context: &Context,
 ) -> Result<Manifest, Failure> {
     let filter = &get.filter;
     let subject = match get.subject || filter.platform.is_some() {
-        true => find::subject(repository, &get.image, filter.platform.as_ref()).await?,
+        true => find::subject(place, filter.platform.as_ref()).await?,
         false => {
-            let named = repository.try_get_manifest(&get.image.target()).await?;
-            let named = named.ok_or_else(|| {
-                let message = format!("{} is not in the registry", get.image);
-                Failure::new(ExitCode::NotFound, message)
-            })?;
+            let named = place.manifest().await?;
             if is_reference(&named) {
                 refuse_filters(filter)?;
                 return Ok(named);
@@ -57,11 +54,19 @@ async fn reference(
             named.digest
         }
     };
-    let mut found = find::find(repository, &subject, filter.sent_artifact_type(), policy, context).await?;
+    let mut found = find::find(
+        &place.store,
+        &subject,
+        filter.sent_artifact_type(),
+        policy,
+        context,
+    )
+    .await?;
     filter.keep(&mut found);
     found.tell(policy, context);
-    let chosen = choose(&found.entries, &get.image, policy)?;
-    Ok(repository
+    let chosen = choose(&found.entries, place, policy)?;
+    Ok(place
+        .store
         .get_manifest(&ManifestRef::Digest(chosen.descriptor.digest))
         .await?)
 }
@@ -85,11 +90,7 @@ fn refuse_filters(filter: &FilterArgs) -> Result<(), Failure> {
 }
 
 /// The one reference that this generation can parse.
-fn choose<'e>(
-    entries: &'e [Entry],
-    image: &ImageReference,
-    policy: &ConsumerPolicy,
-) -> Result<&'e Entry, Failure> {
+fn choose<'e>(entries: &'e [Entry], image: &Place, policy: &ConsumerPolicy) -> Result<&'e Entry, Failure> {
     let parsed = |entry: &&Entry| policy.parses_media_type(&entry.descriptor.media_type);
     let candidates: Vec<&Entry> = entries.iter().filter(parsed).collect();
     match (candidates.as_slice(), entries) {
@@ -187,7 +188,7 @@ fn choose_pieces(view: &ManifestView, get: &GetArgs) -> Result<Vec<Descriptor>, 
 
 /// Every name is checked before anything is written.
 async fn to_folder(
-    repository: &Repository,
+    store: &Store,
     pieces: &[Descriptor],
     folder: &Path,
     context: &Context,
@@ -208,7 +209,7 @@ async fn to_folder(
     let mut ready = Vec::with_capacity(pieces.len());
     for (piece, place) in pieces.iter().zip(&places) {
         let mut file = files::WholeFile::create(place)?;
-        fetch(repository, piece, context, |bytes| file.write(bytes)).await?;
+        fetch(store, piece, context, |bytes| file.write(bytes)).await?;
         ready.push(file.close());
     }
     for file in ready {
@@ -227,11 +228,7 @@ fn file_name(piece: &Descriptor) -> String {
 }
 
 /// A reader of a pipe takes what it gets for the content, so all of it is verified, in a temporary file, before any is shown.
-async fn to_standard_output(
-    repository: &Repository,
-    pieces: &[Descriptor],
-    context: &Context,
-) -> Result<(), Failure> {
+async fn to_standard_output(store: &Store, pieces: &[Descriptor], context: &Context) -> Result<(), Failure> {
     let failed = |error: std::io::Error| {
         Failure::new(
             ExitCode::Failed,
@@ -240,7 +237,7 @@ async fn to_standard_output(
     };
     for piece in pieces {
         let mut kept = tempfile::tempfile().map_err(failed)?;
-        fetch(repository, piece, context, |bytes| {
+        fetch(store, piece, context, |bytes| {
             std::io::Write::write_all(&mut kept, bytes).map_err(failed)
         })
         .await?;

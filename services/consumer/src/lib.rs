@@ -10,6 +10,7 @@ mod find;
 mod get;
 mod lint;
 mod list;
+mod place;
 mod pull;
 mod tree;
 

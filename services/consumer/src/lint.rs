@@ -2,11 +2,12 @@
 
 use crate::arguments::LintArgs;
 use crate::find;
+use crate::place::Place;
 use cli::inspect::{self, Problem};
 use cli::{Context, Failure};
 use client::digest_tag;
 use client::referrers::ApiAnswer;
-use client::{ExitCode, Repository};
+use client::{ExitCode, Location, Repository};
 use generations::ConsumerPolicy;
 use oci::Digest;
 use serde::Serialize;
@@ -51,7 +52,8 @@ struct Checked {
 pub async fn run(lint: LintArgs, policy: &ConsumerPolicy, context: &Context) -> Result<(), Failure> {
     find::must_know_references(policy)?;
     let repository = context.client()?.repository(&lint.image)?;
-    let subject = find::subject(&repository, &lint.image, None).await?;
+    let place = Place::open(&Location::Registry(lint.image), context).await?;
+    let subject = find::subject(&place, None).await?;
     let checked = check(&repository, &subject, context).await?;
     let mut text = String::new();
     for finding in &checked.findings {

@@ -3,11 +3,12 @@
 use crate::arguments::{FilterArgs, ListArgs, RefsArgs};
 use crate::choose::shown_type;
 use crate::find::{self, Found};
+use crate::place::Place;
 use cli::{Context, Failure, Template, progress};
 use client::referrers::ApiPath;
-use client::{ExitCode, RawAnswer};
+use client::{ExitCode, RawAnswer, Store};
 use generations::ConsumerPolicy;
-use oci::{ImageReference, ManifestRef, Route};
+use oci::{ManifestRef, Route};
 use serde_json::{Value, json};
 
 /// `refs`: the index on standard output, to be piped; the table with `--long`.
@@ -15,10 +16,11 @@ use serde_json::{Value, json};
 /// # Errors
 /// As [`find::find`].
 pub async fn refs(refs: RefsArgs, policy: &ConsumerPolicy, context: &Context) -> Result<(), Failure> {
-    let found = look(&refs.image, &refs.filter, policy, context).await?;
+    let image = Place::open(&refs.image, context).await?;
+    let found = look(&image, &refs.filter, policy, context).await?;
     match refs.long {
         false => context.output.json(&found.to_index()),
-        true => context.report(&refs.report, &table(&found), &data(&refs.image, &found)),
+        true => context.report(&refs.report, &table(&found), &data(&image, &found)),
     }
 }
 
@@ -28,29 +30,29 @@ pub async fn refs(refs: RefsArgs, policy: &ConsumerPolicy, context: &Context) ->
 /// A usage failure, before anything is sent, for a template that cannot be read; as [`find::find`].
 pub async fn list(list: ListArgs, policy: &ConsumerPolicy, context: &Context) -> Result<(), Failure> {
     let format = list.format.as_deref().map(Format::parse).transpose()?;
-    let found = look(&list.image, &list.filter, policy, context).await?;
-    let data = data(&list.image, &found);
+    let image = Place::open(&list.image, context).await?;
+    let found = look(&image, &list.filter, policy, context).await?;
+    let data = data(&image, &found);
     match format {
         None => context.report(&list.report, &table(&found), &data),
         Some(Format::Template(template)) => context.output.text(&template.render(&data)?),
         Some(Format::Answer(part)) => {
-            let answer = answer(&list.image, &list.filter, &found, context).await?;
+            let answer = answer(&image, &list.filter, &found).await?;
             context.output.data(&part.of(&answer))
         }
     }
 }
 
 async fn look(
-    image: &ImageReference,
+    image: &Place,
     filter: &FilterArgs,
     policy: &ConsumerPolicy,
     context: &Context,
 ) -> Result<Found, Failure> {
     find::must_know_references(policy)?;
-    let repository = context.client()?.repository(image)?;
-    let subject = find::subject(&repository, image, filter.platform.as_ref()).await?;
+    let subject = find::subject(image, filter.platform.as_ref()).await?;
     let mut found = find::find(
-        &repository,
+        &image.store,
         &subject,
         filter.sent_artifact_type(),
         policy,
@@ -116,13 +118,15 @@ impl Part {
 ///
 /// # Errors
 /// Not found, where references are under a tag each, or nowhere: then no answer has a list.
-async fn answer(
-    image: &ImageReference,
-    filter: &FilterArgs,
-    found: &Found,
-    context: &Context,
-) -> Result<RawAnswer, Failure> {
-    let repository = context.client()?.repository(image)?;
+async fn answer(image: &Place, filter: &FilterArgs, found: &Found) -> Result<RawAnswer, Failure> {
+    let repository = match &image.store {
+        Store::Repository(repository) => repository,
+        Store::Layout(_) => {
+            return Err(Failure::usage(
+                "raw, body and headers show the answer of a registry, and a layout gives none",
+            ));
+        }
+    };
     let name = repository.name().clone();
     let route = match &found.list {
         Some(find::Source::Api(ApiPath::Artifacts)) => Route::ArtifactReferrers(name, found.subject),
@@ -130,7 +134,7 @@ async fn answer(
         Some(find::Source::DigestTag(tag) | find::Source::TagPrefix(tag)) => {
             Route::Manifest(name, ManifestRef::Tag(tag.clone()))
         }
-        None => {
+        Some(find::Source::Layout) | None => {
             let message = format!(
                 "no answer of the registry lists the references to {image}, so there is none to show; without --format, or \
                  with '{{{{jsonPretty .Manifest}}}}', they are shown as one index"
@@ -148,7 +152,7 @@ async fn answer(
 }
 
 /// What templates and `--output json` see; the names are those of regctl, and `sources` is ours.
-fn data(image: &ImageReference, found: &Found) -> Value {
+fn data(image: &Place, found: &Found) -> Value {
     let index = found.to_index();
     let sources: Vec<Value> = found
         .entries
@@ -161,9 +165,8 @@ fn data(image: &ImageReference, found: &Found) -> Value {
         .filter_map(|entry| entry.source.tag())
         .collect();
     tags.dedup();
-    let subject = image.with_target(found.subject.into());
     json!({
-        "subject": subject.to_string(),
+        "subject": image.named(found.subject.into()),
         "descriptors": index["manifests"],
         "annotations": index.get("annotations").cloned().unwrap_or_else(|| json!({})),
         "tags": tags,
@@ -175,7 +178,7 @@ fn data(image: &ImageReference, found: &Found) -> Value {
 impl find::Source {
     fn tag(&self) -> Option<String> {
         match self {
-            find::Source::Api(_) => None,
+            find::Source::Api(_) | find::Source::Layout => None,
             find::Source::DigestTag(tag) | find::Source::TagPrefix(tag) => Some(tag.to_string()),
         }
     }

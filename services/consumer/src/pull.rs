@@ -4,7 +4,7 @@ use crate::arguments::PullArgs;
 use crate::fetch::fetch;
 use cli::{Context, Failure, ReportArgs};
 use client::location::LayoutReference;
-use client::{CopyOptions, ExitCode, Location, Manifest, Repository};
+use client::{CopyOptions, ExitCode, Location, Manifest, Repository, Store};
 use oci::{Descriptor, ImageReference, ManifestRef, ManifestView, Platform, media_type};
 use serde_json::json;
 
@@ -105,9 +105,10 @@ async fn verify(image: &ImageReference, platform: &Platform, context: &Context) 
         .iter()
         .chain(view.blobs.iter().filter(is_here))
         .collect();
+    let store = Store::Repository(repository);
     let mut bytes = 0;
     for blob in &blobs {
-        fetch(&repository, blob, context, |_| Ok(())).await?;
+        fetch(&store, blob, context, |_| Ok(())).await?;
         bytes += blob.size;
     }
     context.output.note(&format!(

@@ -4,8 +4,9 @@ use crate::arguments::TreeArgs;
 use crate::choose::shown_type;
 use crate::find::{self, Found};
 use crate::list::printable;
+use crate::place::Place;
 use cli::{Context, Failure, progress};
-use client::{ExitCode, Repository};
+use client::{ExitCode, Store};
 use generations::ConsumerPolicy;
 use oci::{Descriptor, Digest};
 use serde_json::{Value, json};
@@ -29,20 +30,12 @@ struct Node {
 /// As [`find::find`]; not found for an image that is not there.
 pub async fn run(tree: TreeArgs, policy: &ConsumerPolicy, context: &Context) -> Result<(), Failure> {
     find::must_know_references(policy)?;
-    let repository = context.client()?.repository(&tree.image)?;
-    let root = repository
-        .head_manifest(&tree.image.target())
-        .await?
-        .ok_or_else(|| {
-            Failure::new(
-                ExitCode::NotFound,
-                format!("{} is not in the registry", tree.image),
-            )
-        })?;
+    let place = Place::open(&tree.image, context).await?;
+    let root = place.descriptor().await?;
     let mut known = HashSet::from([root.digest]);
     let root = Node {
         referrers: Walk {
-            repository: &repository,
+            store: &place.store,
             policy,
             context,
         }
@@ -58,7 +51,7 @@ pub async fn run(tree: TreeArgs, policy: &ConsumerPolicy, context: &Context) -> 
 }
 
 struct Walk<'a> {
-    repository: &'a Repository,
+    store: &'a Store,
     policy: &'a ConsumerPolicy,
     context: &'a Context,
 }
@@ -75,8 +68,7 @@ impl Walk<'_> {
             let message = format!("references of references are more than {MAX_DEPTH} deep");
             return Err(Failure::new(ExitCode::Failed, message));
         }
-        let Found { entries, .. } =
-            find::find(self.repository, &subject, None, self.policy, self.context).await?;
+        let Found { entries, .. } = find::find(self.store, &subject, None, self.policy, self.context).await?;
         let mut nodes = Vec::with_capacity(entries.len());
         for entry in entries {
             let digest = entry.descriptor.digest;
