@@ -271,8 +271,11 @@ impl Story {
             });
         }
         if self.access_log {
-            log::info!(
+            // A probe comes every second and says nothing new as long as it is answered well.
+            let probe = self.status == 200 && OPEN_PATHS.contains(&self.uri.path());
+            log::log!(
                 target: ACCESS,
+                if probe { log::Level::Debug } else { log::Level::Info },
                 method = self.method.as_str(),
                 path = self.uri.path(),
                 status = self.status,

@@ -48,7 +48,9 @@ impl Totals {
 
 /// Says in the log what was indexed when the storage was opened, if anything had to be.
 pub fn tell_upgrade(indexed: Option<&Indexed>, totals: &Totals) {
-    let Some(indexed) = indexed else { return };
+    let Some(indexed) = indexed.filter(|indexed| **indexed != Indexed::default()) else {
+        return;
+    };
     let listed = indexed.by_field + indexed.by_digest_tag;
     totals.0.indexed.fetch_add(listed as u64, Relaxed);
     log::info!(
