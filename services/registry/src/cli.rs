@@ -202,9 +202,13 @@ async fn serve_until_signal(mut running: Running, mut signals: Signals) -> Resul
 }
 
 /// The signals that end a registry.
+///
+/// Both are caught from the beginning: one that comes right after the registry has said that it listens must not kill it.
 struct Signals {
     #[cfg(unix)]
     terminate: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    interrupt: tokio::signal::unix::Signal,
 }
 
 impl Signals {
@@ -212,6 +216,8 @@ impl Signals {
         Ok(Signals {
             #[cfg(unix)]
             terminate: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?,
+            #[cfg(unix)]
+            interrupt: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())?,
         })
     }
 
@@ -220,7 +226,7 @@ impl Signals {
         #[cfg(unix)]
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
-            _ = tokio::signal::ctrl_c() => "interrupted",
+            _ = self.interrupt.recv() => "interrupted",
         }
         #[cfg(not(unix))]
         {
