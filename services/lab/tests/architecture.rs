@@ -1,6 +1,8 @@
 //! Holds the shape that ARCHITECTURE.md draws: which crate may use which, where awc may be named, and that no code but
 //! `generations` acts on a generation's name.
 
+#![allow(clippy::expect_used, reason = "a test that cannot go on ends")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
