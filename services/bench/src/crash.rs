@@ -1,27 +1,39 @@
-//! Kills a registry at random moments under mixed load, starts it again and reads everything that it had acknowledged.
+//! Kills a registry, or cuts the power of its disk, at random moments under mixed load; starts it again and reads everything
+//! that it had acknowledged.
 //!
 //! Each client works in repositories of its own and keeps a model of what may be read there: an operation that
 //! was acknowledged has one outcome, one that was cut off has two. After each kill a fresh process on the same storage must
-//! agree with all models, and `registry verify` must find nothing. Left out: power loss, which this cannot show.
+//! agree with all models, and `registry verify` must find nothing. With power loss, that process finds what had come to the
+//! disk at one moment under load; what was acknowledged before that moment counts as acknowledged, the rest as cut off.
 
 mod check;
 mod clients;
+mod disk;
 mod model;
+mod store;
+
+pub use disk::FileSystem;
 
 use crate::load;
-use crate::server::{Folder, Server};
+use crate::server::Server;
 use crate::settings::StartCommand;
 use clients::{Clients, Dice};
-use model::Model;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
+use store::Store;
 
 /// Rounds after which the storage and the models start empty again: reading everything back must not take for ever.
 const ROUNDS_OF_A_STORE: u32 = 20;
+
+/// What makes everything old that nothing reaches, for commands that work on a storage at rest.
+const NO_GRACE: [(&str, &str); 2] = [
+    ("REGISTRY_STORAGE_MAINTENANCE_GC_GRACE", "0s"),
+    ("REGISTRY_STORAGE_MAINTENANCE_UPLOADPURGING_AGE", "0s"),
+];
 
 /// What to do.
 #[derive(Clone, Debug)]
@@ -36,6 +48,18 @@ pub struct Options {
     pub seed: u64,
     /// `full` or `none`: the value of `storage.filesystem.durability`.
     pub durability: String,
+    /// What happens to it at the end of a round.
+    pub end: End,
+}
+
+/// How a round ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum End {
+    /// The process is killed; what it had written is there.
+    #[default]
+    Kill,
+    /// The disk keeps what had come to it at one moment; its file system is of this kind.
+    PowerLoss(FileSystem),
 }
 
 /// What came of all rounds.
@@ -64,6 +88,9 @@ pub enum CrashError {
         /// Which promise.
         what: String,
     },
+    /// No disk whose power could be cut.
+    #[error("no disk whose power could be cut; that takes root, loop devices and mkfs.xfs: {0}")]
+    NoDisk(io::Error),
     /// The machine did not do as it was told.
     #[error("the crash suite itself: {0}")]
     Io(#[from] io::Error),
@@ -85,45 +112,45 @@ pub(crate) enum Garbage {
 pub fn run(options: &Options, mut tell: impl FnMut(&str)) -> Result<Summary, CrashError> {
     let mut dice = Dice::new(options.seed);
     let mut summary = Summary::default();
-    let mut store: Option<(Folder, Vec<Model>)> = None;
+    let mut store: Option<Store> = None;
     for round in 0..options.rounds {
         if round % ROUNDS_OF_A_STORE == 0 {
-            let models = (0..options.clients).map(Model::new).collect();
-            store = Some((Folder::new("crash")?, models));
+            drop(store.take());
         }
-        let Some((folder, models)) = store.as_mut() else {
-            continue;
+        let store = match &mut store {
+            Some(store) => store,
+            none => none.insert(Store::new(options)?),
         };
-        let garbage = if round % 2 == 1 {
-            Garbage::Collected
-        } else {
-            Garbage::Kept
-        };
-        match one_round(options, folder.path(), models, garbage, &mut dice) {
-            Ok(done) => {
-                summary.rounds += 1;
-                summary.acknowledged += done.acknowledged;
-                summary.compared += done.compared;
-                tell(&format!(
-                    "round {round}: {} operations acknowledged before the kill, {} things read back",
-                    done.acknowledged, done.compared
-                ));
+        let is_last = (round + 1) % ROUNDS_OF_A_STORE == 0 || round + 1 == options.rounds;
+        let done = one_round(options, store, garbage_in(round), &mut dice).and_then(|done| {
+            if is_last {
+                no_leftovers(options, &store.storage())?;
             }
-            Err(Broken(what)) => {
-                let storage = folder.path().to_owned();
-                if let Some((folder, _)) = store {
-                    std::mem::forget(folder);
-                }
-                return Err(CrashError::Broken {
-                    round,
-                    seed: options.seed,
-                    storage,
-                    what,
-                });
-            }
-        }
+            Ok(done)
+        });
+        let done = done.map_err(|Broken(what)| CrashError::Broken {
+            round,
+            seed: options.seed,
+            storage: store.keep(),
+            what,
+        })?;
+        summary.rounds += 1;
+        summary.acknowledged += done.acknowledged;
+        summary.compared += done.compared;
+        tell(&format!(
+            "round {round}: {} operations acknowledged, {} things read back",
+            done.acknowledged, done.compared
+        ));
     }
     Ok(summary)
+}
+
+/// Every other round collects garbage.
+fn garbage_in(round: u32) -> Garbage {
+    match round % 2 {
+        1 => Garbage::Collected,
+        _ => Garbage::Kept,
+    }
 }
 
 /// A promise that was broken, in words.
@@ -136,51 +163,66 @@ impl<E: std::error::Error> From<E> for Broken {
     }
 }
 
-/// Load, kill, start again, compare, stop, verify.
+/// Load, kill or power loss, start again, compare, stop, verify.
 fn one_round(
     options: &Options,
-    storage: &Path,
-    models: &mut Vec<Model>,
+    store: &mut Store,
     garbage: Garbage,
     dice: &mut Dice,
 ) -> Result<Summary, Broken> {
-    let server = Server::start(&command(options, garbage), storage)?;
+    let acknowledged = load_until_the_end(options, store, garbage, dice)?;
+    store.power_on()?;
+    let server = Server::start(&command(options, Garbage::Kept), &store.storage())?;
+    let compared = load::runtime()?.block_on(check::all(server.address(), &mut store.models, garbage))?;
+    drop(server);
+    command_of(options, &store.storage(), "verify")?;
+    Ok(Summary {
+        rounds: 1,
+        acknowledged,
+        compared,
+    })
+}
+
+/// Lets the clients work on a registry, and ends it at a random moment. Returns how many operations were acknowledged.
+fn load_until_the_end(
+    options: &Options,
+    store: &mut Store,
+    garbage: Garbage,
+    dice: &mut Dice,
+) -> Result<u64, Broken> {
+    let server = Server::start(&command(options, garbage), &store.storage())?;
     let killed = Arc::new(AtomicBool::new(false));
     let clients = Clients {
         address: server.address(),
         garbage,
         killed: Arc::clone(&killed),
     };
-    let working = std::mem::take(models);
+    let working = std::mem::take(&mut store.models);
     let seed = dice.next();
     let (tell, told) = mpsc::channel();
     let work = std::thread::spawn(move || {
         let _ = tell.send(clients.work(working, seed));
     });
     std::thread::sleep(Duration::from_millis(100 + dice.below(900)));
+    let cut = store.cut_power();
     killed.store(true, Ordering::SeqCst);
     server.kill()?;
     let worked = told.recv()?;
     work.join()
         .map_err(|_| Broken("a client of the crash suite panicked".to_owned()))?;
     let worked = worked?;
-    *models = worked.models;
+    cut?;
+    store.models = worked.models;
+    Ok(worked.acknowledged)
+}
 
-    let server = Server::start(&command(options, Garbage::Kept), storage)?;
-    let leftovers = count_files(&storage.join("tmp"));
-    if leftovers > 0 {
-        return Err(Broken(format!(
-            "{leftovers} temporary files are left after the start"
-        )));
+/// Nothing half written and no upload stays for ever: a collection without any grace leaves none.
+fn no_leftovers(options: &Options, storage: &Path) -> Result<(), Broken> {
+    command_of(options, storage, "gc")?;
+    match store::leftover(storage)? {
+        None => Ok(()),
+        Some(path) => Err(Broken(format!("{} is left after a collection", path.display()))),
     }
-    let compared = load::runtime()?.block_on(check::all(server.address(), models, garbage))?;
-    drop(server);
-    verify(options, storage)?;
-    Ok(Summary {
-        rounds: 1,
-        acknowledged: worked.acknowledged,
-        compared,
-    })
 }
 
 /// The registry's settings, as variables.
@@ -215,8 +257,8 @@ fn command(options: &Options, garbage: Garbage) -> StartCommand {
     }
 }
 
-/// Has the registry's own command read the whole storage.
-fn verify(options: &Options, storage: &Path) -> Result<(), Broken> {
+/// Has one of the registry's own commands work on the whole storage.
+fn command_of(options: &Options, storage: &Path, subcommand: &str) -> Result<(), Broken> {
     let (program, arguments) = options
         .registry
         .split_first()
@@ -231,8 +273,9 @@ fn verify(options: &Options, storage: &Path) -> Result<(), Broken> {
     });
     let output = Command::new(program)
         .args(arguments)
-        .arg("verify")
+        .arg(subcommand)
         .envs(variables)
+        .envs(NO_GRACE)
         .stdin(Stdio::null())
         .output()?;
     if output.status.success() {
@@ -241,12 +284,8 @@ fn verify(options: &Options, storage: &Path) -> Result<(), Broken> {
     let said = [output.stdout, output.stderr].concat();
     let said = String::from_utf8_lossy(&said);
     Err(Broken(format!(
-        "verify ended with {}: {}",
+        "{subcommand} ended with {}: {}",
         output.status,
         said.trim()
     )))
-}
-
-fn count_files(folder: &Path) -> usize {
-    std::fs::read_dir(folder).map_or(0, Iterator::count)
 }

@@ -36,6 +36,13 @@ impl Folder {
     pub fn path(&self) -> &Path {
         &self.0
     }
+
+    /// Where it is; from now on it stays.
+    pub fn into_path(self) -> PathBuf {
+        let path = self.0.clone();
+        std::mem::forget(self);
+        path
+    }
 }
 
 impl Drop for Folder {

@@ -1,6 +1,6 @@
 //! Holds a list of references against the manifests that it lists: what `consumer lint` tells and `producer repair` mends.
 
-use client::{Manifest, Repository};
+use client::{Manifest, Store};
 use oci::{Descriptor, Digest, ManifestView};
 use serde::Serialize;
 use std::collections::HashSet;
@@ -11,7 +11,7 @@ use std::collections::HashSet;
 pub enum Problem {
     /// Its digest stands in the list before.
     Duplicate,
-    /// Its manifest is not in the registry: it was deleted, or never complete.
+    /// Its manifest is not there: it was deleted, or never complete.
     Unreachable,
     /// Its manifest is about another one.
     Foreign {
@@ -41,13 +41,15 @@ pub enum Problem {
     },
     /// The digest tag has it, the referrers API has not.
     NotIndexed,
+    /// A layout has it, but not under the digest tag, where other tools look.
+    NotTagged,
 }
 
 impl std::fmt::Display for Problem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Problem::Duplicate => f.write_str("duplicate entry"),
-            Problem::Unreachable => f.write_str("stale entry: its manifest is not in the registry"),
+            Problem::Unreachable => f.write_str("stale entry: its manifest is not there"),
             Problem::Foreign { refers_to } => write!(f, "foreign entry: its manifest refers to {refers_to}"),
             Problem::NoSubject => f.write_str("its manifest names no subject"),
             Problem::UnreadableManifest { why } => write!(f, "its manifest cannot be read: {why}"),
@@ -67,6 +69,7 @@ impl std::fmt::Display for Problem {
                 write!(f, "wrong {field} {listed}: expected {expected}")
             }
             Problem::NotIndexed => f.write_str("listed by the digest tag but not by the referrers API"),
+            Problem::NotTagged => f.write_str("refers to the image but is not listed by the digest tag"),
         }
     }
 }
@@ -87,7 +90,7 @@ pub struct Inspected {
 /// # Errors
 /// Every failure of a request but a manifest that is not there, or is not what its digest says.
 pub async fn inspect(
-    repository: &Repository,
+    store: &Store,
     subject: &Digest,
     entries: &[Descriptor],
 ) -> client::Result<Vec<Inspected>> {
@@ -107,7 +110,7 @@ pub async fn inspect(
             problems: vec![Problem::UnreadableManifest { why }],
             corrected: None,
         };
-        inspected.push(match repository.try_get_manifest(&entry.digest.into()).await {
+        inspected.push(match store.try_get_manifest(&entry.digest.into()).await {
             Ok(Some(manifest)) => match manifest.view() {
                 Ok(view) => compare(entry, &manifest, &view, subject),
                 Err(error) => unreadable(error.to_string()),
@@ -124,7 +127,7 @@ pub async fn inspect(
     Ok(inspected)
 }
 
-/// Whether an error is about one manifest, rather than about the registry.
+/// Whether an error is about one manifest, rather than about the place that has it.
 fn is_bad_content(error: &client::Error) -> bool {
     use client::Error;
     matches!(
@@ -134,6 +137,7 @@ fn is_bad_content(error: &client::Error) -> bool {
             | Error::TooLarge { .. }
             | Error::WrongContentType { .. }
             | Error::Unreadable { .. }
+            | Error::LayoutDigest { .. }
     )
 }
 

@@ -15,9 +15,11 @@ pub mod registry;
 pub mod run;
 pub mod shell;
 pub mod template;
+pub mod tool;
 
 pub use failure::Failure;
 pub use globals::{Globals, ReportArgs, ReportFormat, generation, program_name};
 pub use output::Output;
 pub use run::{Context, block_on, exit_codes_help, parse, run, this_program};
 pub use template::{Template, TemplateError};
+pub use tool::{CommonCommand, grammar};

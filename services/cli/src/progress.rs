@@ -40,6 +40,18 @@ pub fn size(bytes: u64) -> String {
     }
 }
 
+/// A number of things, by the word for one of them.
+pub fn count(number: impl TryInto<u64>, one: &str) -> String {
+    let many = match one.strip_suffix('y') {
+        Some(stem) => format!("{stem}ies"),
+        None => format!("{one}s"),
+    };
+    match number.try_into().unwrap_or(u64::MAX) {
+        1 => format!("1 {one}"),
+        number => format!("{number} {many}"),
+    }
+}
+
 /// The beginning of a digest, enough for a person.
 pub fn short(digest: &Digest) -> String {
     let hex = digest.hex();
@@ -131,6 +143,13 @@ mod tests {
         ] {
             assert_eq!(size(bytes), text);
         }
+    }
+
+    #[test]
+    fn one_thing_is_not_many() {
+        assert_eq!(count(0_u64, "blob"), "0 blobs");
+        assert_eq!(count(1_usize, "entry"), "1 entry");
+        assert_eq!(count(2_u64, "entry"), "2 entries");
     }
 
     #[test]

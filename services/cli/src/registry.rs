@@ -8,7 +8,7 @@ use client::{Settings, Tls};
 #[derive(Clone, Debug, Subcommand)]
 pub enum RegistryCommand {
     /// Set how a registry is reached, for this and every later command
-    #[command(after_help = "Example:\n  registry set --tls disabled localhost:5001")]
+    #[command(after_help = "Example:\n  TOOL registry set --tls disabled localhost:5001")]
     Set(RegistrySet),
 }
 

@@ -3,7 +3,7 @@
 use crate::globals::{self, join_verbose_level};
 use crate::{Failure, Globals, Output, ReportArgs, ReportFormat, logging, progress};
 use client::progress::Progress;
-use client::{Client, Options, Settings};
+use client::{Client, Options, Proxies, Settings};
 use serde::Serialize;
 use std::cell::OnceCell;
 use std::ffi::OsString;
@@ -50,6 +50,7 @@ impl Context {
             plain_http: globals.plain_http,
             insecure: globals.insecure,
             ca_certs: globals.ca_cert.iter().cloned().collect(),
+            proxies: Proxies::from_environment(),
             har: self.har(),
             progress: Rc::clone(&self.progress),
             ..Options::default()
@@ -100,7 +101,7 @@ fn har_from_environment() -> Option<PathBuf> {
 /// # Errors
 /// The exit code, where there is nothing to run.
 pub fn parse<A: clap::Parser>(arguments: Vec<OsString>) -> Result<(A, ReportFormat), ExitCode> {
-    let command = A::command();
+    let command = crate::grammar::<A>();
     let subcommands: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
     let arguments = join_verbose_level(arguments, &subcommands);
     let parsed = command.try_get_matches_from(arguments).and_then(|matches| {
@@ -108,7 +109,7 @@ pub fn parse<A: clap::Parser>(arguments: Vec<OsString>) -> Result<(A, ReportForm
         Ok((A::from_arg_matches(&matches)?, format))
     });
     parsed.map_err(|error| {
-        let error = error.format(&mut A::command());
+        let error = error.format(&mut crate::grammar::<A>());
         // A closed terminal leaves nobody to tell.
         let _ = error.print();
         ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1))

@@ -1,7 +1,7 @@
 //! The client: what all requests of a process share.
 
 use crate::{
-    Layout, Location, Registry, Repository, Result, Settings, Store,
+    Layout, Location, Proxies, Registry, Repository, Result, Settings, Store,
     auth::Auth,
     digest_tag,
     har::Recorder,
@@ -49,6 +49,8 @@ pub struct Options {
     pub insecure: bool,
     /// `--ca-cert`: PEM files with authorities to trust beside the platform's.
     pub ca_certs: Vec<PathBuf>,
+    /// Which proxies requests go through; `Proxies::from_environment()` reads the usual variables.
+    pub proxies: Proxies,
     /// `--har`: where to write the recording when the client is finished or dropped.
     pub har: Option<PathBuf>,
     /// Docker's configuration folder; `None`: `$DOCKER_CONFIG`, else `~/.docker`.
@@ -64,13 +66,14 @@ pub struct Options {
 }
 
 impl Default for Options {
-    /// Empty settings, the platform's trust, no recording, five attempts, nobody watching.
+    /// Empty settings, the platform's trust, no proxies, no recording, five attempts, nobody watching.
     fn default() -> Options {
         Options {
             settings: Settings::default(),
             plain_http: false,
             insecure: false,
             ca_certs: Vec::new(),
+            proxies: Proxies::default(),
             har: None,
             docker_config: None,
             timeouts: Timeouts::default(),
@@ -111,6 +114,7 @@ impl Client {
             attempts: options.attempts,
             backoff: options.backoff,
             recorder: recorder.clone(),
+            proxies: Rc::new(options.proxies.clone()),
         })?;
         Ok(Client {
             inner: Rc::new(Inner {

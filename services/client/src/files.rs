@@ -11,12 +11,36 @@ use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
 static COUNTER: AtomicU64 = AtomicU64::new(0);
 
-/// A name beside `path` that nobody else uses.
-pub(crate) fn aside(path: &Path) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    let count = COUNTER.fetch_add(1, Ordering::Relaxed);
-    name.push(format!(".{}-{count}.tmp", std::process::id()));
-    path.with_file_name(name)
+/// A file beside its final place, under a name that nobody else uses. Dropped before it is put in place, it is removed: also
+/// when the transfer that fills it is given up halfway.
+pub(crate) struct Aside(PathBuf);
+
+impl Aside {
+    pub(crate) fn of(path: &Path) -> Aside {
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        let count = COUNTER.fetch_add(1, Ordering::Relaxed);
+        name.push(format!(".{}-{count}.tmp", std::process::id()));
+        Aside(path.with_file_name(name))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Moves the file to its name.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub(crate) fn put_in_place(self, path: &Path) -> Result<()> {
+        fs::rename(&self.0, path).map_err(Error::io("write", path))
+    }
+}
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        // After the move there is nothing; else what is left is of no use, and nobody is left to tell.
+        let _ = fs::remove_file(&self.0);
+    }
 }
 
 /// Writes a file aside, syncs it and moves it to its name. Folders are made.
@@ -27,13 +51,9 @@ pub(crate) fn write_atomically(path: &Path, content: &[u8]) -> Result<()> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         fs::create_dir_all(folder).map_err(Error::io("create the folder", folder))?;
     }
-    let temporary = aside(path);
-    let written = write_synced(&temporary, content).and_then(|()| fs::rename(&temporary, path));
-    if written.is_err() {
-        // What is left is of no use; that it could not be removed adds nothing to the first failure.
-        let _ = fs::remove_file(&temporary);
-    }
-    written.map_err(Error::io("write", path))
+    let temporary = Aside::of(path);
+    write_synced(temporary.path(), content).map_err(Error::io("write", path))?;
+    temporary.put_in_place(path)
 }
 
 fn write_synced(path: &Path, content: &[u8]) -> io::Result<()> {

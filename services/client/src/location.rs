@@ -59,6 +59,21 @@ impl Location {
         })
     }
 
+    /// Reads a location that must be in a registry.
+    ///
+    /// # Errors
+    /// `Usage` as [`Location::parse`], and for a layout.
+    pub fn parse_reference(text: &str) -> Result<ImageReference> {
+        match Location::parse(text)? {
+            Location::Registry(reference) => Ok(reference),
+            Location::Layout(_) | Location::Archive(_) => Err(Error::Usage(format!(
+                "{text:?} is an OCI layout, and this is done in registries alone: copy it to one (`producer copy`), do it there, \
+                 and copy it back",
+                text = clean(text)
+            ))),
+        }
+    }
+
     /// The registry reference, if it is one.
     pub fn as_reference(&self) -> Option<&ImageReference> {
         match self {

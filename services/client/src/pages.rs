@@ -19,10 +19,14 @@ pub(crate) const MAX_PAGES: u32 = 5_000;
 /// How many entries all pages may have together.
 pub(crate) const MAX_ENTRIES: usize = 1_000_000;
 
+/// How many bytes all pages may have together: they are kept in memory, and an entry may be as large as its page.
+pub(crate) const MAX_LIST_BYTES: usize = 32 * 1024 * 1024;
+
 /// Guards against pages without an end.
 pub(crate) struct Pages {
     what: &'static str,
     seen: HashSet<String>,
+    bytes: usize,
 }
 
 impl Pages {
@@ -31,7 +35,13 @@ impl Pages {
         Pages {
             what,
             seen: HashSet::from([first.to_string()]),
+            bytes: 0,
         }
+    }
+
+    /// Counts the bytes of a page that is kept.
+    pub(crate) fn keep(&mut self, bytes: usize) {
+        self.bytes += bytes;
     }
 
     /// How many pages there were so far.
@@ -61,6 +71,9 @@ impl Pages {
         })?;
         if self.count() >= MAX_PAGES {
             return Err(endless(format!("more than {MAX_PAGES} pages")));
+        }
+        if self.bytes > MAX_LIST_BYTES {
+            return Err(endless(format!("more than {MAX_LIST_BYTES} bytes")));
         }
         if entries > MAX_ENTRIES {
             return Err(endless(format!("more than {MAX_ENTRIES} entries")));
@@ -99,6 +112,7 @@ async fn collect(session: &Session, ask: Ask, what: &'static str, missing: &str)
             .to_owned();
         let html = response.media_type() == "text/html";
         let body = response.document(MAX_PAGE_BYTES, what).await?;
+        pages.keep(body.len());
         if html {
             return Err(Error::WrongContentType {
                 at,

@@ -3,10 +3,12 @@
 use crate::{
     Error, Registry, Result,
     auth::Scopes,
-    session::Ask,
-    transport::{Method, header},
+    pages::Pages,
+    session::{Ask, Session},
+    transport::{Method, Response, header},
 };
 use bytes::Bytes;
+use url::Url;
 
 /// An answer of any status.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +23,7 @@ pub struct RawAnswer {
     pub digest: Option<String>,
     /// `Content-Length`.
     pub size: Option<u64>,
-    /// Every header in the answer's order; a value that is no text has its bytes replaced.
+    /// Every header, by name; a value that is no text has its bytes replaced.
     pub headers: Vec<(String, String)>,
     /// The body; empty for HEAD.
     pub body: Bytes,
@@ -44,24 +46,60 @@ impl Registry {
             }
         };
         let url = self.session().url(path);
-        let ask = Ask::new(method.clone(), url, Scopes::new()).header(header::ACCEPT, "*/*");
-        let response = self.session().send(ask).await?;
-        let mut answer = RawAnswer {
-            url: crate::redact::url(response.url().as_str()),
-            status: response.status(),
-            media_type: Some(response.media_type()).filter(|media_type| !media_type.is_empty()),
-            digest: response.header_named("docker-content-digest").map(str::to_owned),
-            size: response.content_length(),
-            headers: response.header_pairs(),
-            body: Bytes::new(),
-        };
-        if method == Method::HEAD {
-            response.discard().await;
-        } else {
-            answer.body = response
-                .document(oci::MAX_MANIFEST_BYTES, "an answer that is looked at")
-                .await?;
-        }
-        Ok(answer)
+        let response = self.session().send(asking(method, url)).await?;
+        read(response).await
     }
+
+    /// Asks for a list, such as `/v2/app/referrers/sha256:…`, to look at its pages one by one.
+    pub fn pages(&self, path: &str) -> RawPages {
+        let first = self.session().url(path);
+        RawPages {
+            session: self.session().clone(),
+            seen: Pages::begin("pages", &first),
+            next: Some(first),
+        }
+    }
+}
+
+/// A list whose pages are asked for one by one, each as it comes.
+pub struct RawPages {
+    session: Session,
+    seen: Pages,
+    next: Option<Url>,
+}
+
+impl RawPages {
+    /// The next page: where the `Link` of the one before leads. `None` after the last.
+    ///
+    /// # Errors
+    /// As [`Registry::look`]; `EndlessPages` for pages that lead back to themselves or do not end.
+    pub async fn next(&mut self) -> Result<Option<RawAnswer>> {
+        let Some(url) = self.next.take() else {
+            return Ok(None);
+        };
+        let response = self.session.send(asking(Method::GET, url)).await?;
+        self.next = self.seen.next(&response, 0)?;
+        read(response).await.map(Some)
+    }
+}
+
+fn asking(method: Method, url: Url) -> Ask {
+    Ask::new(method, url, Scopes::new()).header(header::ACCEPT, "*/*")
+}
+
+/// The answer as it is. Of HEAD there is no body, whatever its length says.
+async fn read(response: Response) -> Result<RawAnswer> {
+    let mut headers = response.header_pairs();
+    headers.sort();
+    Ok(RawAnswer {
+        url: crate::redact::url(response.url().as_str()),
+        status: response.status(),
+        media_type: Some(response.media_type()).filter(|media_type| !media_type.is_empty()),
+        digest: response.header_named("docker-content-digest").map(str::to_owned),
+        size: response.content_length(),
+        headers,
+        body: response
+            .document(oci::MAX_MANIFEST_BYTES, "an answer that is looked at")
+            .await?,
+    })
 }

@@ -239,6 +239,7 @@ impl Repository {
             .header_named(headers::OCI_FILTERS_APPLIED)
             .is_some_and(names_the_filter);
         let body = response.document(MAX_PAGE_BYTES, "a list of referrers").await?;
+        pages.keep(body.len());
         let index = match (is_index, serde_json::from_slice::<Value>(&body)) {
             (true, Ok(index))
                 if index

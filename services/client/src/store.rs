@@ -3,6 +3,7 @@
 use crate::{
     Error, Layout, Repository, Result,
     blobs::RemoteBlob,
+    digest_tag::{self, TagIndex},
     layout::LayoutBlob,
     referrers::ApiAnswer,
     repository::{BlobSource, ByteStream, Manifest},
@@ -102,8 +103,19 @@ impl Store {
                 );
             }
         }
-        let index = crate::digest_tag::read(repository, subject).await?;
+        let index = digest_tag::read(repository, subject).await?;
         Ok(index.map(|index| index.entries).unwrap_or_default())
+    }
+
+    /// The index under the digest tag of a subject; `None` if there is no such tag.
+    ///
+    /// # Errors
+    /// As [`digest_tag::read`] and [`Layout::digest_tag`].
+    pub async fn digest_tag(&self, subject: &Digest) -> Result<Option<TagIndex>> {
+        match self {
+            Store::Repository(repository) => digest_tag::read(repository, subject).await,
+            Store::Layout(layout) => layout.digest_tag(subject).await,
+        }
     }
 
     /// A blob of this store as the source of an upload.

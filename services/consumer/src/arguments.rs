@@ -2,9 +2,10 @@
 //! (`artifact list`, `artifact get`), for every generation.
 
 use clap::{Args, Parser, Subcommand};
-use cli::{Globals, ReportArgs, registry::RegistryCommand, shell};
+use cli::{CommonCommand, Globals, ReportArgs};
 use generations::ConsumerGeneration;
-use oci::{ImageReference, Platform};
+use oci::Platform;
+use scenario::ScenarioCommand;
 use std::path::PathBuf;
 
 /// Pulls images from OCI registries, and finds references to them in the way of a generation.
@@ -47,27 +48,24 @@ pub enum Command {
     #[command(after_help = "Example:\n  consumer tree localhost:5001/app:latest")]
     Tree(TreeArgs),
     /// Check the list of references of an image, wherever it is
-    #[command(after_help = "Example:\n  consumer lint localhost:5001/app:latest")]
+    #[command(
+        after_help = "Examples:\n  consumer lint localhost:5001/app:latest\n  consumer lint oci:kept:latest"
+    )]
     Lint(LintArgs),
-    /// Set how registries are reached
-    #[command(subcommand)]
-    Registry(RegistryCommand),
-    /// Play the consumer's steps of a scenario
-    #[command(after_help = "Example:\n  consumer play scenarios/08-digest-tag.yaml --results results")]
-    Play(scenario::PlayCommand),
-    /// Tell whether a scenario was played
-    #[command(after_help = "Example:\n  consumer healthcheck --results results")]
-    Healthcheck(scenario::HealthcheckCommand),
-    /// Print the completions for a shell
-    #[command(after_help = "Example:\n  consumer completions bash > /etc/bash_completion.d/consumer")]
-    Completions(shell::CompletionsArgs),
-    /// Print the manual
-    #[command(after_help = "Example:\n  consumer man | man -l -")]
-    Man(shell::ManArgs),
+    /// Those that every tool has.
+    #[command(flatten)]
+    Common(CommonCommand),
+    /// Those of an actor in a scenario.
+    #[command(flatten)]
+    Scenario(ScenarioCommand),
 }
 
 const PULL_EXAMPLE: &str = "Examples:\n  consumer pull localhost:5001/app:latest\n  consumer pull --platform linux/arm64 \
-    --output folder localhost:5001/app:latest";
+    --output folder localhost:5001/app:latest\n  consumer pull oci:kept:latest";
+
+/// Where an image may be, for the commands that read registries and layouts alike.
+const IMAGE_HELP: &str =
+    "A reference, oci:FOLDER[:TAG], ocidir://FOLDER[:TAG], a folder, or a tar archive of a layout";
 
 /// `image …`
 #[derive(Debug, Subcommand)]
@@ -98,7 +96,8 @@ pub enum ArtifactCommand {
 #[derive(Debug, Args)]
 pub struct PullArgs {
     /// The image
-    pub image: ImageReference,
+    #[arg(help = IMAGE_HELP)]
+    pub image: client::Location,
     /// The platform to pull; without it, linux on this machine's kind of processor
     #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_parser = client::copy::parse_platform)]
     pub platform: Option<Platform>,
@@ -126,9 +125,7 @@ pub struct FilterArgs {
 #[derive(Debug, Args)]
 pub struct RefsArgs {
     /// The image
-    #[arg(
-        help = "A reference, oci:FOLDER[:TAG], ocidir://FOLDER[:TAG], a folder, or a tar archive of a layout"
-    )]
+    #[arg(help = IMAGE_HELP)]
     pub image: client::Location,
     /// Print a table in place of JSON, with where each entry was found
     #[arg(long, short)]
@@ -145,14 +142,12 @@ pub struct RefsArgs {
 #[derive(Debug, Args)]
 pub struct ListArgs {
     /// The image
-    #[arg(
-        help = "A reference, oci:FOLDER[:TAG], ocidir://FOLDER[:TAG], a folder, or a tar archive of a layout"
-    )]
+    #[arg(help = IMAGE_HELP)]
     pub image: client::Location,
     /// A Go template over .Subject, .Descriptors, .Manifest, .Annotations, .Tags and .Sources; or raw, body, headers
     ///
-    /// raw, body and headers show the registry's answer that has the list, asked for once more: its first page, before the
-    /// filters of this tool.
+    /// raw, body and headers show the registry's answer that has the list, asked for once more and before the filters of this
+    /// tool; of a list in pages each answer, one after the other.
     #[arg(long, value_name = "TEMPLATE")]
     pub format: Option<String>,
     /// Which references.
@@ -190,9 +185,7 @@ pub struct GetArgs {
 #[derive(Debug, Args)]
 pub struct TreeArgs {
     /// The image
-    #[arg(
-        help = "A reference, oci:FOLDER[:TAG], ocidir://FOLDER[:TAG], a folder, or a tar archive of a layout"
-    )]
+    #[arg(help = IMAGE_HELP)]
     pub image: client::Location,
     /// How the report is printed.
     #[command(flatten)]
@@ -203,7 +196,8 @@ pub struct TreeArgs {
 #[derive(Debug, Args)]
 pub struct LintArgs {
     /// The image
-    pub image: ImageReference,
+    #[arg(help = IMAGE_HELP)]
+    pub image: client::Location,
     /// How the report is printed.
     #[command(flatten)]
     pub report: ReportArgs,

@@ -1,8 +1,9 @@
 //! Looks for the references to a subject where the generation looks, in its order, and remembers where each was found.
 
+use crate::arguments::FilterArgs;
 use crate::place::Place;
 use cli::{Context, Failure};
-use client::digest_tag;
+use client::digest_tag::{self, TagIndex};
 use client::referrers::{ApiAnswer, ApiPath};
 use client::{ExitCode, Repository, Store};
 use generations::{ConsumerPolicy, LookUp};
@@ -149,6 +150,9 @@ pub async fn find(
     let repository = match store {
         Store::Repository(repository) => repository,
         Store::Layout(layout) => {
+            if let Some(index) = layout.digest_tag(subject).await? {
+                warn_of_unreadable(&index, context);
+            }
             let entries = client::referrers::filter(layout.referrers(subject).await?, artifact_type);
             let index = Found::nothing(*subject).index;
             return Ok(Found::listed(*subject, index, entries, &Source::Layout));
@@ -172,6 +176,23 @@ pub async fn find(
         }
     }
     Ok(last)
+}
+
+/// As [`find`], only those that the filters let through; what a person should know of them is told.
+///
+/// # Errors
+/// As [`find`].
+pub async fn matching(
+    store: &Store,
+    subject: &Digest,
+    filter: &FilterArgs,
+    policy: &ConsumerPolicy,
+    context: &Context,
+) -> Result<Found, Failure> {
+    let mut found = find(store, subject, filter.sent_artifact_type(), policy, context).await?;
+    filter.keep(&mut found);
+    found.tell(policy, context);
+    Ok(found)
 }
 
 /// What one place had.
@@ -211,12 +232,7 @@ async fn look(
         },
         LookUp::DigestTag => match digest_tag::read(repository, subject).await? {
             Some(index) => {
-                for (position, why) in &index.unreadable {
-                    let tag = &index.tag;
-                    context
-                        .output
-                        .warn(&format!("{tag}: entry {position} cannot be read: {why}"));
-                }
+                warn_of_unreadable(&index, context);
                 let entries = client::referrers::filter(index.entries, artifact_type);
                 let source = Source::DigestTag(index.tag);
                 Ok(Looked::Found(Found::listed(
@@ -229,6 +245,16 @@ async fn look(
             None => Ok(Looked::Nothing),
         },
         LookUp::TagPrefix => by_prefix(repository, subject, artifact_type).await,
+    }
+}
+
+/// What cannot be read is not shown, but never kept quiet.
+fn warn_of_unreadable(index: &TagIndex, context: &Context) {
+    for (position, why) in &index.unreadable {
+        let tag = &index.tag;
+        context
+            .output
+            .warn(&format!("{tag}: entry {position} cannot be read: {why}"));
     }
 }
 

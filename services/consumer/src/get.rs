@@ -54,16 +54,7 @@ async fn reference(
             named.digest
         }
     };
-    let mut found = find::find(
-        &place.store,
-        &subject,
-        filter.sent_artifact_type(),
-        policy,
-        context,
-    )
-    .await?;
-    filter.keep(&mut found);
-    found.tell(policy, context);
+    let found = find::matching(&place.store, &subject, filter, policy, context).await?;
     let chosen = choose(&found.entries, place, policy)?;
     Ok(place
         .store

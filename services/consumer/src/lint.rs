@@ -4,12 +4,12 @@ use crate::arguments::LintArgs;
 use crate::find;
 use crate::place::Place;
 use cli::inspect::{self, Problem};
-use cli::{Context, Failure};
-use client::digest_tag;
+use cli::{Context, Failure, progress::count};
+use client::digest_tag::TagIndex;
 use client::referrers::ApiAnswer;
-use client::{ExitCode, Location, Repository};
+use client::{ExitCode, Store};
 use generations::ConsumerPolicy;
-use oci::Digest;
+use oci::{Descriptor, Digest};
 use serde::Serialize;
 use serde_json::json;
 
@@ -51,10 +51,9 @@ struct Checked {
 /// Failed, with the number of findings; as [`find::find`].
 pub async fn run(lint: LintArgs, policy: &ConsumerPolicy, context: &Context) -> Result<(), Failure> {
     find::must_know_references(policy)?;
-    let repository = context.client()?.repository(&lint.image)?;
-    let place = Place::open(&Location::Registry(lint.image), context).await?;
+    let place = Place::open(&lint.image, context).await?;
     let subject = find::subject(&place, None).await?;
-    let checked = check(&repository, &subject, context).await?;
+    let checked = check(&place.store, &subject, context).await?;
     let mut text = String::new();
     for finding in &checked.findings {
         let what = finding
@@ -70,66 +69,110 @@ pub async fn run(lint: LintArgs, policy: &ConsumerPolicy, context: &Context) -> 
     });
     context.report(&lint.report, &text, &value)?;
     context.output.note(&format!(
-        "{} entries checked in {}",
-        checked.entries,
+        "{} checked in {}",
+        count(checked.entries, "entry"),
         match checked.lists.as_slice() {
-            [] => "no list: the registry has neither the referrers API nor a digest tag of this image"
-                .to_owned(),
+            [] => match place.store {
+                Store::Repository(_) =>
+                    "no list: the registry has neither the referrers API nor a digest tag of this image"
+                        .to_owned(),
+                Store::Layout(_) => "no list: the layout has no digest tag of this image".to_owned(),
+            },
             lists => lists.join(" and "),
         }
     ));
     match checked.findings.len() {
         0 => Ok(()),
-        count => Err(Failure::new(ExitCode::Failed, format!("{count} problems found"))),
+        found => {
+            let message = format!("{} found", count(found, "problem"));
+            Err(Failure::new(ExitCode::Failed, message))
+        }
     }
 }
 
-async fn check(repository: &Repository, subject: &Digest, context: &Context) -> Result<Checked, Failure> {
+async fn check(store: &Store, subject: &Digest, context: &Context) -> Result<Checked, Failure> {
     let mut checked = Checked::default();
-    let mut indexed = None;
+    let indexed = match store {
+        Store::Repository(_) => check_api(store, subject, context, &mut checked).await?,
+        Store::Layout(_) => None,
+    };
+    if let Some(index) = store.digest_tag(subject).await? {
+        let list = format!("digest tag {}", index.tag);
+        if let Store::Layout(layout) = store {
+            let known = layout.referrers(subject).await?;
+            checked.add_missing(&list, &known, &index.entries, Problem::NotTagged);
+        }
+        check_tag(store, subject, &list, index, indexed.as_deref(), &mut checked).await?;
+    }
+    Ok(checked)
+}
+
+/// Checks what the API lists, and gives it.
+async fn check_api(
+    store: &Store,
+    subject: &Digest,
+    context: &Context,
+    checked: &mut Checked,
+) -> Result<Option<Vec<Descriptor>>, Failure> {
+    let Store::Repository(repository) = store else {
+        return Ok(None);
+    };
     match repository.referrers(subject, None).await? {
         ApiAnswer::Listed(listing) => {
             const LIST: &str = "referrers API";
-            checked.add(
-                LIST,
-                inspect::inspect(repository, subject, &listing.entries).await?,
-            );
-            indexed = Some(listing.entries);
+            checked.add(LIST, inspect::inspect(store, subject, &listing.entries).await?);
+            Ok(Some(listing.entries))
         }
-        ApiAnswer::Missing => {}
+        ApiAnswer::Missing => Ok(None),
         ApiAnswer::NotAnIndex(answer) => {
             let found = &answer.found;
             context
                 .output
                 .warn(&format!("{} answered 200, but with {found}", answer.url));
+            Ok(None)
         }
     }
-    if let Some(index) = digest_tag::read(repository, subject).await? {
-        let list = format!("digest tag {}", index.tag);
-        let inspected = inspect::inspect(repository, subject, &index.entries).await?;
-        for found in &inspected {
-            let digest = found.entry.digest;
-            let is_indexed = indexed
-                .as_ref()
-                .is_none_or(|known| known.iter().any(|entry| entry.digest == digest));
-            if !is_indexed && !found.problems.contains(&Problem::Unreachable) {
-                checked
-                    .findings
-                    .push(Finding::new(&list, Some(digest), Problem::NotIndexed));
-            }
-        }
-        checked.add(&list, inspected);
-        for (position, why) in index.unreadable {
-            let why = format!("position {position}: {why}");
-            checked
-                .findings
-                .push(Finding::new(&list, None, Problem::UnreadableEntry { why }));
-        }
+}
+
+/// Checks the index under the digest tag; `indexed` is what the API lists, where there is one.
+async fn check_tag(
+    store: &Store,
+    subject: &Digest,
+    list: &str,
+    index: TagIndex,
+    indexed: Option<&[Descriptor]>,
+    checked: &mut Checked,
+) -> Result<(), Failure> {
+    let inspected = inspect::inspect(store, subject, &index.entries).await?;
+    if let Some(indexed) = indexed {
+        let there: Vec<Descriptor> = inspected
+            .iter()
+            .filter(|found| !found.problems.contains(&Problem::Unreachable))
+            .map(|found| found.entry.clone())
+            .collect();
+        checked.add_missing(list, &there, indexed, Problem::NotIndexed);
     }
-    Ok(checked)
+    checked.add(list, inspected);
+    for (position, why) in index.unreadable {
+        let why = format!("position {position}: {why}");
+        checked
+            .findings
+            .push(Finding::new(list, None, Problem::UnreadableEntry { why }));
+    }
+    Ok(())
 }
 
 impl Checked {
+    /// Each of `known` that is not among `listed` has this problem.
+    fn add_missing(&mut self, list: &str, known: &[Descriptor], listed: &[Descriptor], problem: Problem) {
+        for entry in known {
+            if !listed.iter().any(|other| other.digest == entry.digest) {
+                self.findings
+                    .push(Finding::new(list, Some(entry.digest), problem.clone()));
+            }
+        }
+    }
+
     fn add(&mut self, list: &str, inspected: Vec<inspect::Inspected>) {
         self.lists.push(list.to_owned());
         self.entries += inspected.len();

@@ -6,7 +6,7 @@ use crate::find::{self, Found};
 use crate::place::Place;
 use cli::{Context, Failure, Template, progress};
 use client::referrers::ApiPath;
-use client::{ExitCode, RawAnswer, Store};
+use client::{ExitCode, RawAnswer, RawPages, Store};
 use generations::ConsumerPolicy;
 use oci::{ManifestRef, Route};
 use serde_json::{Value, json};
@@ -37,8 +37,8 @@ pub async fn list(list: ListArgs, policy: &ConsumerPolicy, context: &Context) ->
         None => context.report(&list.report, &table(&found), &data),
         Some(Format::Template(template)) => context.output.text(&template.render(&data)?),
         Some(Format::Answer(part)) => {
-            let answer = answer(&image, &list.filter, &found).await?;
-            context.output.data(&part.of(&answer))
+            let pages = pages(&image, &list.filter, &found)?;
+            show(pages, part, context).await
         }
     }
 }
@@ -51,17 +51,7 @@ async fn look(
 ) -> Result<Found, Failure> {
     find::must_know_references(policy)?;
     let subject = find::subject(image, filter.platform.as_ref()).await?;
-    let mut found = find::find(
-        &image.store,
-        &subject,
-        filter.sent_artifact_type(),
-        policy,
-        context,
-    )
-    .await?;
-    filter.keep(&mut found);
-    found.tell(policy, context);
-    Ok(found)
+    find::matching(&image.store, &subject, filter, policy, context).await
 }
 
 /// What `--format` says: one of regctl's shortcuts, or a template.
@@ -114,11 +104,28 @@ impl Part {
     }
 }
 
-/// The answer that has the list, asked for once more and as it came: its first page, and filtered by the registry alone.
+/// Prints each page's answer as it comes. A further page begins on a line of its own; with headers, after an empty one.
+async fn show(mut pages: RawPages, part: Part, context: &Context) -> Result<(), Failure> {
+    let mut end: Option<u8> = None;
+    while let Some(answer) = pages.next().await? {
+        let shown = part.of(&answer);
+        let gap: &[u8] = match (end, part) {
+            (None, _) | (Some(b'\n'), Part::Body) => b"",
+            (Some(b'\n'), Part::All | Part::Headers) | (Some(_), Part::Body) => b"\n",
+            (Some(_), Part::All | Part::Headers) => b"\n\n",
+        };
+        context.output.data(gap)?;
+        context.output.data(&shown)?;
+        end = shown.last().copied().or(end);
+    }
+    Ok(())
+}
+
+/// The answers that have the list, asked for once more and as they come, filtered by the registry alone.
 ///
 /// # Errors
 /// Not found, where references are under a tag each, or nowhere: then no answer has a list.
-async fn answer(image: &Place, filter: &FilterArgs, found: &Found) -> Result<RawAnswer, Failure> {
+fn pages(image: &Place, filter: &FilterArgs, found: &Found) -> Result<RawPages, Failure> {
     let repository = match &image.store {
         Store::Repository(repository) => repository,
         Store::Layout(_) => {
@@ -148,7 +155,7 @@ async fn answer(image: &Place, filter: &FilterArgs, found: &Found) -> Result<Raw
         path.push_str("artifactType=");
         path.extend(wanted.bytes().map(|byte| format!("%{byte:02X}")));
     }
-    Ok(repository.registry().look("GET", &path).await?)
+    Ok(repository.registry().pages(&path))
 }
 
 /// What templates and `--output json` see; the names are those of regctl, and `sources` is ours.

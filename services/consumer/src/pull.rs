@@ -2,11 +2,13 @@
 
 use crate::arguments::PullArgs;
 use crate::fetch::fetch;
+use crate::place::Place;
 use cli::{Context, Failure, ReportArgs};
 use client::location::LayoutReference;
-use client::{CopyOptions, ExitCode, Location, Manifest, Repository, Store};
-use oci::{Descriptor, ImageReference, ManifestRef, ManifestView, Platform, media_type};
+use client::{CopyOptions, ExitCode, Location, Manifest};
+use oci::{Descriptor, ManifestRef, ManifestView, Platform, Tag, media_type};
 use serde_json::json;
+use std::fmt::Display;
 
 /// An index may name an index, but not for ever.
 const MAX_NESTED_INDEXES: usize = 8;
@@ -17,9 +19,11 @@ const MAX_NESTED_INDEXES: usize = 8;
 /// Not found; a failure of verification; every failure of a request or a file.
 pub async fn run(pull: PullArgs, context: &Context) -> Result<(), Failure> {
     let platform = pull.platform.unwrap_or_else(this_platform);
+    let place = Place::open(&pull.image, context).await?;
+    let top = place.store.get_manifest(&place.target).await?;
     match &pull.output {
-        Some(output) => to_layout(&pull.image, &platform, output, context).await,
-        None => verify(&pull.image, &platform, context).await,
+        Some(output) => to_layout(&pull.image, &top, &platform, output, context).await,
+        None => verify(&place, top, &platform, context).await,
     }
 }
 
@@ -41,21 +45,19 @@ fn this_platform() -> Platform {
 }
 
 async fn to_layout(
-    image: &ImageReference,
+    image: &Location,
+    top: &Manifest,
     platform: &Platform,
     output: &str,
     context: &Context,
 ) -> Result<(), Failure> {
     let destination = layout(output, image)?;
-    let client = context.client()?;
-    let manifest = repository_manifest(&client.repository(image)?, image).await?;
-    let is_list = view(image, &manifest)?.kind.is_list();
+    let is_list = view(image, top)?.kind.is_list();
     let options = CopyOptions {
         platform: is_list.then(|| platform.clone()),
         ..CopyOptions::default()
     };
-    let source = Location::Registry(image.clone());
-    let copied = client::copy(client, &source, &destination, &options).await?;
+    let copied = client::copy(context.client()?, image, &destination, &options).await?;
     let value = json!({
         "image": image.to_string(),
         "output": destination.to_string(),
@@ -65,33 +67,33 @@ async fn to_layout(
 }
 
 /// A layout as copies name it, or a plain folder, in which the image keeps its tag.
-fn layout(output: &str, image: &ImageReference) -> Result<Location, Failure> {
+fn layout(output: &str, image: &Location) -> Result<Location, Failure> {
     if output.starts_with("oci:") || output.starts_with("ocidir:") {
         return Ok(Location::parse(output)?);
     }
-    let tag = image.tag.clone().unwrap_or_else(oci::Tag::latest);
+    let tag = match image {
+        Location::Registry(reference) => reference.tag.clone(),
+        Location::Layout(reference) | Location::Archive(reference) => match &reference.target {
+            Some(ManifestRef::Tag(tag)) => Some(tag.clone()),
+            Some(ManifestRef::Digest(_)) | None => None,
+        },
+    };
     Ok(Location::Layout(LayoutReference {
         path: output.into(),
-        target: Some(ManifestRef::Tag(tag)),
+        target: Some(ManifestRef::Tag(tag.unwrap_or_else(Tag::latest))),
     }))
 }
 
-async fn repository_manifest(repository: &Repository, image: &ImageReference) -> Result<Manifest, Failure> {
-    Ok(repository.get_manifest(&image.target()).await?)
-}
-
-fn view(image: &ImageReference, manifest: &Manifest) -> Result<ManifestView, Failure> {
+fn view(image: &impl Display, manifest: &Manifest) -> Result<ManifestView, Failure> {
     manifest
         .view()
         .map_err(|error| Failure::new(ExitCode::Failed, format!("{image}: {}: {error}", manifest.digest)))
 }
 
 /// Reads everything that a runtime would read, and keeps nothing.
-async fn verify(image: &ImageReference, platform: &Platform, context: &Context) -> Result<(), Failure> {
-    let repository = context.client()?.repository(image)?;
-    let top = repository_manifest(&repository, image).await?;
+async fn verify(image: &Place, top: Manifest, platform: &Platform, context: &Context) -> Result<(), Failure> {
     let root = top.descriptor();
-    let (manifest, view) = select(&repository, image, top, platform).await?;
+    let (manifest, view) = select(image, top, platform).await?;
     if !view.kind.is_image() {
         let message = format!(
             "{image} is no image but {}: there is nothing to run",
@@ -105,16 +107,15 @@ async fn verify(image: &ImageReference, platform: &Platform, context: &Context) 
         .iter()
         .chain(view.blobs.iter().filter(is_here))
         .collect();
-    let store = Store::Repository(repository);
     let mut bytes = 0;
     for blob in &blobs {
-        fetch(&store, blob, context, |_| Ok(())).await?;
+        fetch(&image.store, blob, context, |_| Ok(())).await?;
         bytes += blob.size;
     }
     context.output.note(&format!(
-        "{image}: manifest {} and {} blobs verified, {}",
+        "{image}: manifest {} and {} verified, {}",
         manifest.digest,
-        blobs.len(),
+        cli::progress::count(blobs.len(), "blob"),
         cli::progress::size(bytes)
     ));
     let value = json!({
@@ -130,8 +131,7 @@ async fn verify(image: &ImageReference, platform: &Platform, context: &Context) 
 
 /// Goes down from an index to the platform's image.
 async fn select(
-    repository: &Repository,
-    image: &ImageReference,
+    image: &Place,
     top: Manifest,
     platform: &Platform,
 ) -> Result<(Manifest, ManifestView), Failure> {
@@ -142,7 +142,8 @@ async fn select(
             return Ok((manifest, view));
         }
         let chosen = client::copy::select_platform(&view, &manifest.digest, platform)?;
-        manifest = repository
+        manifest = image
+            .store
             .get_manifest(&ManifestRef::Digest(chosen.digest))
             .await?;
     }
@@ -156,7 +157,7 @@ mod tests {
 
     #[test]
     fn an_output_is_a_folder_or_a_layout() {
-        let image = ImageReference::parse("localhost:5001/app:v1").expect("a reference");
+        let image = Location::parse("localhost:5001/app:v1").expect("a reference");
         let Ok(Location::Layout(plain)) = layout("folder", &image) else {
             panic!("a folder is a layout");
         };

@@ -14,6 +14,8 @@ use std::collections::HashSet;
 
 /// References of references are followed so far and no further.
 const MAX_DEPTH: usize = 32;
+/// How many manifests a tree may have: each is a question to the registry, whose answers may not end.
+const MAX_NODES: usize = 20_000;
 
 /// A manifest and the references to it.
 struct Node {
@@ -64,11 +66,16 @@ impl Walk<'_> {
         depth: usize,
         known: &mut HashSet<Digest>,
     ) -> Result<Vec<Node>, Failure> {
+        let failed = |message| Err(Failure::new(ExitCode::Failed, message));
         if depth > MAX_DEPTH {
-            let message = format!("references of references are more than {MAX_DEPTH} deep");
-            return Err(Failure::new(ExitCode::Failed, message));
+            return failed(format!("references of references are more than {MAX_DEPTH} deep"));
         }
         let Found { entries, .. } = find::find(self.store, &subject, None, self.policy, self.context).await?;
+        if known.len() + entries.len() > MAX_NODES {
+            return failed(format!(
+                "there are more than {MAX_NODES} references, those to {subject} among them; `consumer refs` lists those to one image"
+            ));
+        }
         let mut nodes = Vec::with_capacity(entries.len());
         for entry in entries {
             let digest = entry.descriptor.digest;

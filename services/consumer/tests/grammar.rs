@@ -51,18 +51,6 @@ fn the_complete_consumers_line_of_the_seed_parses() {
 
 #[test]
 fn every_command_shows_an_example_in_its_help() {
-    use clap::CommandFactory;
-    fn walk(command: &clap::Command, path: &str) {
-        for sub in command.get_subcommands() {
-            let path = format!("{path} {}", sub.get_name());
-            match sub.has_subcommands() {
-                true => walk(sub, &path),
-                false => {
-                    let help = sub.get_after_help().map(ToString::to_string).unwrap_or_default();
-                    assert!(help.contains("Example"), "{path} has no example");
-                }
-            }
-        }
-    }
-    walk(&Arguments::command(), "consumer");
+    let lacking = cli::tool::without_example(&cli::grammar::<Arguments>());
+    assert_eq!(lacking, Vec::<String>::new());
 }

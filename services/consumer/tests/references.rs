@@ -363,3 +363,48 @@ fn raw_and_body_show_the_answer_that_has_the_list_before_our_filters() {
         nothing.stderr
     );
 }
+
+#[test]
+fn raw_body_and_headers_show_every_page_of_a_list() {
+    let subject = oci::Digest::sha256(b"subject");
+    let page = |kind: &str| {
+        let entry = json!({"mediaType": IMAGE, "size": 2, "digest": oci::Digest::sha256(kind.as_bytes()), "artifactType": kind});
+        json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [entry]}).to_string()
+    };
+    let (first, second) = (page("a/1"), page("a/2"));
+    let pages = [first.clone(), second.clone()];
+    let server = FaultServer::start(move |request| {
+        let headers = [
+            ("Content-Type", INDEX),
+            ("Link", "</v2/app/further>; rel=\"next\""),
+            ("X-Page", "1"),
+        ];
+        match request.path.as_str() {
+            "/v2/app/further" => Reply::new(200, &[("Content-Type", INDEX), ("X-Page", "2")], &pages[1]),
+            path if path.contains("/referrers/") => Reply::new(200, &headers, &pages[0]),
+            _ => Reply::new(404, &[], ""),
+        }
+    });
+    let show = |format: &str| {
+        let name = format!("{}/app@{subject}", server.host());
+        let ran = consumer("intermediate").run(&["artifact", "list", "--format", format, &name]);
+        ran.expect(0).text()
+    };
+    assert_eq!(show("body"), format!("{first}\n{second}"));
+    let raw = show("raw");
+    let parts: Vec<&str> = raw.split("HTTP 200\n").collect();
+    assert_eq!(parts.len(), 3, "{raw}");
+    assert!(
+        parts[1].contains("x-page: 1") && parts[1].ends_with(&format!("\n\n{first}\n\n")),
+        "{raw}"
+    );
+    assert!(
+        parts[2].contains("x-page: 2") && parts[2].ends_with(&format!("\n\n{second}")),
+        "{raw}"
+    );
+    let headers = show("headers");
+    assert!(
+        headers.contains("x-page: 1") && headers.contains("x-page: 2") && !headers.contains("a/1"),
+        "{headers}"
+    );
+}

@@ -14,6 +14,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("cli", &["oci", "client"]),
     ("client", &["oci"]),
     ("consumer", &["oci", "generations", "scenario", "client", "cli"]),
+    ("fuzz", &["oci", "client", "cli", "registry", "scenario"]),
     ("generations", &["oci"]),
     (
         "lab",
@@ -190,4 +191,52 @@ fn every_module_says_what_it_is_for() {
             path.display()
         );
     }
+}
+
+/// The rows of a section's table in ARCHITECTURE.md, as cells.
+fn rows(heading: &str) -> Vec<Vec<String>> {
+    let text = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("ARCHITECTURE.md");
+    let section = text.split(heading).nth(1).expect("the section");
+    let section = section.split("\n## ").next().unwrap_or_default();
+    let cells = |line: &str| {
+        let line = line.trim().trim_matches('|');
+        line.split(" | ").map(|cell| cell.trim().to_owned()).collect()
+    };
+    section
+        .lines()
+        .filter(|line| line.starts_with("| "))
+        .skip(2)
+        .map(cells)
+        .collect()
+}
+
+#[test]
+fn every_rule_of_trust_names_tests_that_exist() {
+    let rows = rows("## What is trusted, and what is not");
+    let mut tests = 0;
+    for row in &rows {
+        let mut file: Option<(String, String)> = None;
+        let named = row.last().expect("a cell").clone();
+        // Every second part stands between backticks: a file, then the tests in it.
+        for word in named.split('`').skip(1).step_by(2) {
+            if word.ends_with(".rs") || word.ends_with("/run") {
+                let path = root().join("services").join(word);
+                let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{word}: {error}"));
+                file = Some((word.to_owned(), text));
+            } else {
+                let (path, text) = file.as_ref().expect("a file before its tests");
+                assert!(
+                    text.contains(&format!("fn {word}()")),
+                    "{path} has no test {word}, which ARCHITECTURE.md names"
+                );
+                tests += 1;
+            }
+        }
+        assert!(file.is_some(), "no test holds {row:?}");
+    }
+    assert!(
+        rows.len() >= 30 && tests >= 60,
+        "{} rules, {tests} tests",
+        rows.len()
+    );
 }

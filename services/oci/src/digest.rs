@@ -88,6 +88,12 @@ impl Digest {
     /// # Errors
     /// [`DigestError`], which quotes at most 160 characters of the text.
     pub fn parse(text: &str) -> Result<Digest, DigestError> {
+        if let Some(digest) = text
+            .strip_prefix("sha256:")
+            .and_then(|hex| Digest::from_hex(Algorithm::Sha256, hex))
+        {
+            return Ok(digest);
+        }
         let malformed = || DigestError::Malformed { text: cut(text) };
         let (name, encoded) = text.split_once(':').ok_or_else(malformed)?;
         if !is_algorithm_grammar(name) || !is_encoded_grammar(encoded) {
@@ -150,12 +156,12 @@ impl Digest {
     /// The digits after the colon.
     pub fn hex(&self) -> String {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let mut hex = String::with_capacity(self.algorithm.byte_len() * 2);
+        let mut hex = Vec::with_capacity(self.algorithm.byte_len() * 2);
         for byte in self.bytes() {
-            hex.push(DIGITS[usize::from(byte >> 4)] as char);
-            hex.push(DIGITS[usize::from(byte & 15)] as char);
+            hex.extend_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
         }
-        hex
+        // Digits are ASCII.
+        String::from_utf8(hex).unwrap_or_default()
     }
 
     /// Whether these bytes hash to this digest.

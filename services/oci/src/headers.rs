@@ -83,23 +83,48 @@ pub fn next_link(header: &str) -> Option<&str> {
     loop {
         let start = rest.find('<')?;
         let end = start + rest[start..].find('>')?;
-        let (target, parameters) = (&rest[start + 1..end], &rest[end + 1..]);
-        let until = parameters.find('<').unwrap_or(parameters.len());
-        let is_next = parameters[..until].split([';', ',']).any(|parameter| {
-            parameter.split_once('=').is_some_and(|(key, value)| {
-                key.trim().eq_ignore_ascii_case("rel")
-                    && value
-                        .trim()
-                        .trim_matches('"')
-                        .split_ascii_whitespace()
-                        .any(|r| r.eq_ignore_ascii_case("next"))
-            })
-        });
-        if is_next {
+        let target = &rest[start + 1..end];
+        let (parameters, after) = split_unquoted(&rest[end + 1..], ',');
+        if is_next(parameters) {
             return Some(target);
         }
-        rest = &parameters[until..];
+        rest = after;
     }
+}
+
+/// Whether the first `rel` of a link's parameters says `next`; further ones are ignored (RFC 8288, section 3.3).
+fn is_next(parameters: &str) -> bool {
+    let mut rest = parameters;
+    while !rest.is_empty() {
+        let (parameter, after) = split_unquoted(rest, ';');
+        rest = after;
+        let (key, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        if key.trim().eq_ignore_ascii_case("rel") {
+            let value = value.trim();
+            let quoted = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+            return quoted
+                .unwrap_or(value)
+                .replace('\\', "")
+                .split_ascii_whitespace()
+                .any(|word| word.eq_ignore_ascii_case("next"));
+        }
+    }
+    false
+}
+
+/// What stands before the first `separator` that is in no quoted string, and what stands behind it.
+fn split_unquoted(text: &str, separator: char) -> (&str, &str) {
+    let (mut quoted, mut escaped) = (false, false);
+    for (at, c) in text.char_indices() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = quoted,
+            '"' => quoted = !quoted,
+            c if c == separator && !quoted => return (&text[..at], &text[at + 1..]),
+            _ => {}
+        }
+    }
+    (text, "")
 }
 
 /// A challenge of a `WWW-Authenticate` header.
@@ -159,6 +184,7 @@ impl fmt::Display for Challenge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.scheme)?;
         for (n, (key, value)) in self.parameters.iter().enumerate() {
+            let value = value.replace('\\', "\\\\").replace('"', "\\\"");
             write!(f, "{} {key}=\"{value}\"", if n == 0 { "" } else { "," })?;
         }
         Ok(())
@@ -260,6 +286,18 @@ mod tests {
     }
 
     #[test]
+    fn what_stands_in_the_quotes_of_a_link_is_no_link_and_no_parameter() {
+        for (header, target) in [
+            ("<a>; title=\"<b>; rel=next\", <c>; rel=\"next\"", Some("c")),
+            ("<a>; title=\"x; rel=next\"", None),
+            ("<a>; title=\"\\\", rel=x\"; rel=next", Some("a")),
+            ("<a>; rel=prev; rel=next", None),
+        ] {
+            assert_eq!(next_link(header), target, "{header}");
+        }
+    }
+
+    #[test]
     fn challenges_of_real_registries_are_read() {
         let header =
             "Bearer realm=\"https://ghcr.io/token\",service=\"ghcr.io\",scope=\"repository:a/b:pull,push\"";
@@ -272,6 +310,14 @@ mod tests {
             (Some("x \"y\""), "bearer")
         );
         assert_eq!(Challenge::parse_all("Basic")[0].scheme, "basic");
+    }
+
+    #[test]
+    fn a_challenge_that_is_written_is_read_back_whatever_its_values_are() {
+        let challenges = Challenge::parse_all(r#"Basic realm="a \\ \"b\", c=d", Bearer realm=z"#);
+        assert_eq!(challenges[0].get("realm"), Some(r#"a \ "b", c=d"#));
+        let written: Vec<String> = challenges.iter().map(Challenge::to_string).collect();
+        assert_eq!(Challenge::parse_all(&written.join(", ")), challenges);
     }
 
     #[test]

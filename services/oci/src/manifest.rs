@@ -140,7 +140,9 @@ impl ManifestView {
     /// # Errors
     /// [`ManifestError`], the first thing found wrong.
     pub fn parse(content_type: Option<&str>, body: &[u8]) -> Result<ManifestView, ManifestError> {
-        let raw: Raw = serde_json::from_slice(body).map_err(|e| ManifestError::Json(e.to_string()))?;
+        // JSON is UTF-8 (RFC 8259, section 8.1), and in fields that it passes over, serde_json does not look.
+        let text = std::str::from_utf8(body).map_err(|e| ManifestError::Json(e.to_string()))?;
+        let raw: Raw = serde_json::from_str(text).map_err(|e| ManifestError::Json(e.to_string()))?;
         let kind = raw.kind(content_type)?;
         raw.check(kind)?;
         Ok(ManifestView {
@@ -289,6 +291,13 @@ mod tests {
         assert_eq!(error, Err(ManifestError::MissingField("config")));
         let error = ManifestView::parse(Some(media_type::OCI_MANIFEST), br#"{"schemaVersion":1}"#);
         assert_eq!(error, Err(ManifestError::SchemaVersion(1)));
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf_8_are_no_json_wherever_they_stand() {
+        let body = b"{\"schemaVersion\":2,\"manifests\":[],\"note\":\"\xe9\"}";
+        let error = ManifestView::parse(Some(media_type::OCI_INDEX), body);
+        assert!(matches!(error, Err(ManifestError::Json(_))), "{error:?}");
     }
 
     #[test]

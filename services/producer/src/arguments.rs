@@ -2,9 +2,10 @@
 //! (`image copy`, `artifact put`), for every generation.
 
 use clap::{Args, Parser, Subcommand};
-use cli::{Globals, ReportArgs, registry::RegistryCommand, shell};
+use cli::{CommonCommand, Globals, ReportArgs};
 use generations::ProducerGeneration;
 use oci::{Digest, ImageReference};
+use scenario::ScenarioCommand;
 use std::path::PathBuf;
 
 /// Pushes images to OCI registries, and references to them in the way of a generation.
@@ -49,21 +50,12 @@ pub enum Command {
     /// Mend the digest tag of an image, showing the change first
     #[command(after_help = "Example:\n  producer repair --dry-run localhost:5001/app:latest")]
     Repair(RepairArgs),
-    /// Set how registries are reached
-    #[command(subcommand)]
-    Registry(RegistryCommand),
-    /// Play the producer's steps of a scenario
-    #[command(after_help = "Example:\n  producer play scenarios/08-digest-tag.yaml --results results")]
-    Play(scenario::PlayCommand),
-    /// Tell whether a scenario was played
-    #[command(after_help = "Example:\n  producer healthcheck --results results")]
-    Healthcheck(scenario::HealthcheckCommand),
-    /// Print the completions for a shell
-    #[command(after_help = "Example:\n  producer completions bash > /etc/bash_completion.d/producer")]
-    Completions(shell::CompletionsArgs),
-    /// Print the manual
-    #[command(after_help = "Example:\n  producer man | man -l -")]
-    Man(shell::ManArgs),
+    /// Those that every tool has.
+    #[command(flatten)]
+    Common(CommonCommand),
+    /// Those of an actor in a scenario.
+    #[command(flatten)]
+    Scenario(ScenarioCommand),
 }
 
 const COPY_EXAMPLE: &str = "Examples:\n  producer copy ghcr.io/distroless/alpine-base:latest localhost:5001/app:latest\n  \
@@ -132,6 +124,7 @@ pub struct AttachArgs {
     #[arg(value_parser = parse_artifact_type)]
     pub artifact_type: String,
     /// The image that it is about
+    #[arg(value_parser = client::Location::parse_reference)]
     pub image: ImageReference,
     /// What else to say of the reference.
     #[command(flatten)]
@@ -142,7 +135,7 @@ pub struct AttachArgs {
 #[derive(Debug, Args)]
 pub struct PutArgs {
     /// The image that it is about
-    #[arg(long, value_name = "IMAGE")]
+    #[arg(long, value_name = "IMAGE", value_parser = client::Location::parse_reference)]
     pub refers: ImageReference,
     /// The content; without it, standard input
     #[arg(long, short, value_name = "FILE")]
@@ -183,6 +176,7 @@ pub struct ReferenceArgs {
 #[derive(Debug, Args)]
 pub struct DeleteArgs {
     /// A tag, which alone is deleted; or a manifest by its digest, with every tag of it
+    #[arg(value_parser = client::Location::parse_reference)]
     pub image: ImageReference,
     /// Delete the manifest, the references to it, and theirs
     #[arg(long)]
@@ -196,6 +190,7 @@ pub struct DeleteArgs {
 #[derive(Debug, Args)]
 pub struct RepairArgs {
     /// The image whose digest tag is mended
+    #[arg(value_parser = client::Location::parse_reference)]
     pub image: ImageReference,
     /// Show the change and write nothing
     #[arg(long)]

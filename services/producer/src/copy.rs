@@ -22,13 +22,13 @@ pub async fn run(copy: CopyArgs, policy: &ProducerPolicy, context: &Context) -> 
     };
     let copied = client::copy(context.client()?, &copy.source, &copy.destination, &options).await?;
     context.output.note(&format!(
-        "{} manifests and {} blobs copied ({}); {} blobs mounted, {} already there; {} references",
-        copied.manifests,
-        copied.blobs_copied,
+        "{} and {} copied ({}); {} mounted, {} already there; {}",
+        progress::count(copied.manifests, "manifest"),
+        progress::count(copied.blobs_copied, "blob"),
         progress::size(copied.bytes),
-        copied.blobs_mounted,
+        progress::count(copied.blobs_mounted, "blob"),
         copied.blobs_present,
-        copied.referrers.len(),
+        progress::count(copied.referrers.len(), "reference"),
     ));
     if !copied.unlisted.is_empty() {
         context.output.warn(&format!(

@@ -13,6 +13,8 @@ use std::collections::HashSet;
 
 /// References of references are followed so far and no further.
 const MAX_DEPTH: usize = 32;
+/// How many references are deleted at once: a registry's lists may not end.
+const MAX_REFERENCES: usize = 20_000;
 
 /// What was deleted.
 #[derive(Default)]
@@ -121,8 +123,10 @@ async fn with_references(repository: &Repository, root: Digest) -> Result<Vec<Di
         if next.is_empty() {
             break;
         }
-        if depth == MAX_DEPTH {
-            let message = format!("references of references are more than {MAX_DEPTH} deep");
+        if depth == MAX_DEPTH || known.len() > MAX_REFERENCES {
+            let message = format!(
+                "references of references are more than {MAX_DEPTH} deep, or more than {MAX_REFERENCES} in all"
+            );
             return Err(Failure::new(ExitCode::Failed, message));
         }
         order.extend(&next);

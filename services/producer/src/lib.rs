@@ -12,7 +12,6 @@ mod push;
 mod repair;
 
 use arguments::{Arguments, ArtifactCommand, Command, ImageCommand};
-use clap::CommandFactory;
 use cli::{Context, Failure};
 use generations::{ProducerGeneration, ProducerPolicy};
 use scenario::{Actor, Program};
@@ -29,26 +28,21 @@ pub fn main_from(arguments: Vec<OsString>) -> ExitCode {
         Ok(parsed) => parsed,
         Err(code) => return code,
     };
-    match arguments.command {
-        Command::Play(play) => match cli::this_program(NAME) {
-            Ok((path, prefix)) => {
-                cli::logging::start(arguments.globals.verbose);
-                cli::block_on(play.run(Actor::Producer, Program { path, prefix }))
-            }
-            Err(error) => {
-                eprintln!("error: cannot tell which program is running: {error}");
-                client::ExitCode::Failed.into()
-            }
-        },
-        Command::Healthcheck(check) => check.run(Actor::Producer),
-        command => {
-            let generation = arguments.generation;
-            cli::run(arguments.globals, report, async move |context| {
-                let default = ProducerGeneration::DEFAULT;
-                let generation = cli::generation(generation, &program, NAME, default)?;
-                run(command, generation.policy(), context).await
-            })
+    let Arguments {
+        globals,
+        generation,
+        command,
+    } = arguments;
+    match command {
+        Command::Scenario(command) => {
+            cli::logging::start(globals.verbose);
+            let program = cli::this_program(NAME).map(|(path, prefix)| Program { path, prefix });
+            cli::block_on(command.run(Actor::Producer, program))
         }
+        command => cli::run(globals, report, async move |context| {
+            let generation = cli::generation(generation, &program, NAME, ProducerGeneration::DEFAULT)?;
+            run(command, generation.policy(), context).await
+        }),
     }
 }
 
@@ -61,10 +55,8 @@ async fn run(command: Command, policy: &ProducerPolicy, context: &Context) -> Re
         Command::Artifact(ArtifactCommand::Put(put)) => push::put(put, policy, context).await,
         Command::Delete(delete) => delete::run(delete, context).await,
         Command::Repair(repair) => repair::run(repair, context).await,
-        Command::Registry(registry) => registry.run(context),
-        Command::Completions(completions) => completions.run(context, Arguments::command(), NAME),
-        Command::Man(man) => man.run(context, Arguments::command(), NAME),
-        // They have exit codes and signals of their own, and were run before.
-        Command::Play(_) | Command::Healthcheck(_) => Ok(()),
+        Command::Common(common) => common.run::<Arguments>(context, NAME),
+        // It has exit codes and signals of its own, and was run before.
+        Command::Scenario(_) => Ok(()),
     }
 }

@@ -132,9 +132,14 @@ async fn push(reference: Reference<'_>, policy: &ProducerPolicy, context: &Conte
         Listing::DigestTag => Some(list(&repository, &subject, &built).await?),
         Listing::Registry | Listing::Unknown => None,
     };
-    if listing != Listing::DigestTag && indexed != Some(subject.digest) {
+    let confirmed = indexed == Some(subject.digest);
+    if listing != Listing::DigestTag && !confirmed {
         tell_unconfirmed(context, listing);
     }
+    let listing = match (listing, confirmed) {
+        (Listing::Unknown, true) => Listing::Registry,
+        (listing, _) => listing,
+    };
     let pushed = Pushed {
         reference: &reference,
         repository: &repository,
@@ -202,7 +207,7 @@ impl Listing {
         match self {
             Listing::Registry => "referrers API",
             Listing::DigestTag => "digest tag",
-            Listing::Unknown => "not asked",
+            Listing::Unknown => "unknown",
         }
     }
 }
@@ -314,7 +319,10 @@ impl Pushed<'_> {
         let (repository, manifest) = (self.repository, &self.manifest);
         let how = match &self.written {
             Some(written) => format!("listed under digest tag {}", written.tag),
-            None => format!("listed by: {}", self.listing.name()),
+            None => match self.listing {
+                Listing::Unknown => "who lists it is not known".to_owned(),
+                listing => format!("listed by the {}", listing.name()),
+            },
         };
         context.output.note(&format!(
             "{repository}@{} refers to {} as {}; {how}",

@@ -2,9 +2,9 @@
 
 use crate::arguments::RepairArgs;
 use cli::inspect::{self, Inspected, Problem};
-use cli::{Context, Failure};
+use cli::{Context, Failure, progress::count};
 use client::digest_tag::{self, Change, TagIndex};
-use client::{ExitCode, Repository};
+use client::{ExitCode, Repository, Store};
 use oci::{Descriptor, Digest, ManifestRef};
 use serde_json::{Value, json};
 
@@ -18,7 +18,10 @@ pub async fn run(repair: RepairArgs, context: &Context) -> Result<(), Failure> {
     let subject = resolve(&repository, &repair.image.target()).await?;
     let index = digest_tag::read(&repository, &subject).await?;
     let inspected = match &index {
-        Some(index) => inspect::inspect(&repository, &subject, &index.entries).await?,
+        Some(index) => {
+            let store = Store::Repository(repository.clone());
+            inspect::inspect(&store, &subject, &index.entries).await?
+        }
         None => Vec::new(),
     };
     let mut changes = mend(&inspected);
@@ -38,9 +41,12 @@ pub async fn run(repair: RepairArgs, context: &Context) -> Result<(), Failure> {
     };
     let text = match (changed, &written) {
         (false, _) => "nothing to repair".to_owned(),
-        (true, None) => format!("{} changes; nothing was written (--dry-run)", changes.len()),
+        (true, None) => format!(
+            "{}; nothing was written (--dry-run)",
+            count(changes.len(), "change")
+        ),
         (true, Some(written)) if written.pruned => format!("{} was empty and is deleted", written.tag),
-        (true, Some(written)) => format!("{} is repaired, {} changes", written.tag, changes.len()),
+        (true, Some(written)) => format!("{} is repaired, {}", written.tag, count(changes.len(), "change")),
     };
     let value = json!({
         "subject": subject,

@@ -89,6 +89,19 @@ fn code_2_is_a_configuration_file_that_is_wrong_and_names_the_key() {
 }
 
 #[test]
+fn code_2_is_a_layout_where_only_a_registry_will_do() {
+    for line in [
+        "attach hello.txt text/plain misc oci:kept:latest",
+        "artifact put --refers ocidir://kept:latest --file hello.txt",
+        "delete ./kept",
+        "repair oci-archive:kept.tar",
+    ] {
+        let ran = producer("intermediate").line(line).expect(2);
+        assert!(ran.stderr.contains("is an OCI layout"), "{line}: {}", ran.stderr);
+    }
+}
+
+#[test]
 fn code_3_is_not_found() {
     let registry = Registry::current();
     let host = registry.host();
@@ -297,8 +310,8 @@ fn with_output_json_a_failure_is_one_json_document_on_standard_error() {
         ),
         (
             format!("copy --output json oci:missing:latest {host}/app:latest"),
-            1,
-            "failed",
+            3,
+            "not-found",
             serde_json::Value::Null,
         ),
         (
@@ -326,6 +339,6 @@ fn with_output_json_a_failure_is_one_json_document_on_standard_error() {
     // Without it, and for a command line that cannot be read, it is a text.
     let ran = producer("intermediate")
         .line("copy oci:missing:latest oci:other:latest")
-        .expect(1);
+        .expect(3);
     assert!(ran.stderr.starts_with("error: "), "{}", ran.stderr);
 }

@@ -49,7 +49,10 @@ fn the_complete_producers_lines_of_the_seed_parse() {
         let set = parse(&format!(
             "bin/complete-producer -v debug registry set --tls disabled localhost:{port}"
         ));
-        assert!(matches!(set.command, Command::Registry(_)));
+        assert!(matches!(
+            set.command,
+            Command::Common(cli::CommonCommand::Registry(_))
+        ));
         let copy = parse(&format!(
             "bin/complete-producer -v debug image copy \\
   ghcr.io/distroless/alpine-base:latest \\
@@ -90,18 +93,6 @@ fn verbose_takes_a_level_and_never_the_command() {
 
 #[test]
 fn every_command_shows_an_example_in_its_help() {
-    use clap::CommandFactory;
-    fn walk(command: &clap::Command, path: &str) {
-        for sub in command.get_subcommands() {
-            let path = format!("{path} {}", sub.get_name());
-            match sub.has_subcommands() {
-                true => walk(sub, &path),
-                false => {
-                    let help = sub.get_after_help().map(ToString::to_string).unwrap_or_default();
-                    assert!(help.contains("Example"), "{path} has no example");
-                }
-            }
-        }
-    }
-    walk(&Arguments::command(), "producer");
+    let lacking = cli::tool::without_example(&cli::grammar::<Arguments>());
+    assert_eq!(lacking, Vec::<String>::new());
 }

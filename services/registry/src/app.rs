@@ -34,7 +34,8 @@ use std::{
 
 /// More threads than this share locks rather than work.
 const MAX_DEFAULT_WORKERS: usize = 8;
-/// How long a client may take for the last part of a closing handshake.
+/// How long a client may take for the last part of a closing handshake, and how long what a refused sender still sends is
+/// taken in and thrown away, so that a client that reads late finds its answer.
 const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why a registry does not start.
@@ -127,6 +128,8 @@ fn capabilities(config: &Config) -> Capabilities {
 fn limits(config: &Config) -> Limits {
     Limits {
         max_manifest_bytes: usize::try_from(config.http.limits.manifest.0).unwrap_or(usize::MAX),
+        max_uploads: config.http.limits.uploads,
+        max_client_uploads: config.http.limits.clientuploads,
         upload_age: config.storage.maintenance.uploadpurging.age.get(),
         garbage_age: config.storage.maintenance.gc.grace.get(),
         ..Limits::default()
@@ -289,13 +292,16 @@ fn serve(
     let limits = config.http.limits.clone();
     let access_log = !config.log.accesslog.disabled;
     let application = move || {
+        let known = registry.clone();
         let edge = Edge {
+            at_once: Rc::new(move |request| http::at_once(request, &known)),
             auth: auth.clone(),
             headers: Rc::new(headers.clone()),
             pace: Pace {
                 patience: limits.bodytimeout.get(),
                 bytes_per_second: limits.bodyrate.0,
             },
+            proxies: limits.proxies.clone().into(),
             access_log: access_log && log::log_enabled!(target: crate::log::ACCESS, log::Level::Info),
             counters: metrics.as_ref().map(Metrics::shard),
             ids: Rc::new(Ids::new()),

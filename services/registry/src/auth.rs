@@ -273,6 +273,14 @@ mod tests {
     }
 
     #[test]
+    fn a_header_longer_than_any_password_is_not_hashed() {
+        let long = "x".repeat(MAX_HEADER_BYTES);
+        assert_eq!(credentials(&basic(&format!("alice:{long}"))), None);
+        let short = basic("alice:right");
+        assert!(credentials(&short).is_some() && short.len() < MAX_HEADER_BYTES);
+    }
+
+    #[test]
     fn anonymous_pull_opens_reading_alone_and_to_no_wrong_password() {
         let (_folder, auth) = gate(config::Anonymous::Pull);
         assert_eq!(decide(&auth, None, Access::Pull), Verdict::Allowed(None));

@@ -180,6 +180,7 @@ fn say(line: impl Display) {
 
 fn serve(config: Config) -> Result<(), Failure> {
     log::start(&config.log);
+    raise_descriptor_limit();
     actix_rt::System::new().block_on(async move {
         let signals = Signals::listen().map_err(Failure::Server)?;
         let introduction = Introduction::of(&config);
@@ -187,6 +188,22 @@ fn serve(config: Config) -> Result<(), Failure> {
         say(introduction.of_running(&running));
         serve_until_signal(running, signals).await
     })
+}
+
+/// Takes as many descriptors as the operator allows: each connection and each upload needs one, and the usual soft limit of
+/// 1,024 is meant for programs that cannot count further.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let most = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    if current != maximum
+        && let Err(error) = setrlimit(Resource::Nofile, most)
+    {
+        ::log::debug!("the limit of open files stays at {current:?}: {error}");
+    }
 }
 
 async fn serve_until_signal(mut running: Running, mut signals: Signals) -> Result<(), Failure> {
@@ -296,11 +313,12 @@ fn collect(config: &Config, dry_run: bool) -> Result<(), Failure> {
     let opened = app::open(config)?;
     let how = Collect {
         dry_run,
+        uploads: config.storage.maintenance.uploadpurging.enabled,
         now: SystemTime::now(),
     };
     let collected = opened
         .registry
-        .collect_garbage(how, &mut |garbage| say(maintenance::line(garbage, dry_run)))?;
+        .collect_garbage(how, &mut |garbage| say(maintenance::line(garbage, how)))?;
     say(maintenance::summary(&collected, dry_run));
     Ok(())
 }
@@ -315,6 +333,12 @@ fn verify(config: &Config, repair: bool) -> Result<(), Failure> {
         "verified {} contents with {} bytes; {} repositories, {} manifests, {} tags, {} referrers",
         found.contents, found.bytes, found.repositories, found.manifests, found.tags, found.referrers
     ));
+    if found.unfinished > 0 {
+        say(format_args!(
+            "{} contents are of pushes that were cut off; garbage collection removes them",
+            found.unfinished
+        ));
+    }
     match found.damages {
         0 => Ok(()),
         damages => Err(Failure::Damaged {

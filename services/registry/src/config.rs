@@ -4,10 +4,12 @@
 //! the environment; nothing here opens files or sockets of the registry itself. Whatever is not a field here is refused.
 
 mod load;
+mod network;
 mod storage;
 mod values;
 
 pub use load::{Base, ConfigError, default_root_directory};
+pub use network::Network;
 pub use storage::{
     BlobDescriptorCache, Cache, Delete, Durability, Empty, Filesystem, Gc, Maintenance, ReadOnly, Storage,
     UploadPurging,
@@ -218,6 +220,14 @@ pub struct Limits {
     pub bodyrate: ByteCount,
     /// How long an idle connection is kept.
     pub keepalive: Duration,
+    /// How many upload sessions may be open at once, whoever began them; 429 above.
+    pub uploads: usize,
+    /// How many of them one client may have open, of those begun since the start; 429 above, 0 for any number. A client is
+    /// a user, or without a password an address: of IPv6, its first 64 bits.
+    pub clientuploads: usize,
+    /// Proxies in front of the registry, by address or network: of a request from one of them, `X-Forwarded-For` tells the
+    /// client's address.
+    pub proxies: Vec<Network>,
 }
 
 impl Default for Limits {
@@ -230,6 +240,9 @@ impl Default for Limits {
             bodytimeout: Duration::seconds(60),
             bodyrate: ByteCount(512),
             keepalive: Duration::seconds(75),
+            uploads: 10_000,
+            clientuploads: 1_000,
+            proxies: Vec::new(),
         }
     }
 }

@@ -4,17 +4,19 @@
 //! It knows no route but by its name in the metrics, and no storage.
 
 mod body;
+mod client;
 
 pub use body::Pace;
 
 use crate::{
     auth::{Access, Auth, Verdict},
+    config::Network,
     http::RequestId,
     log::ACCESS,
     metrics::{Sample, Shard, route_index},
 };
 use actix_web::{
-    Error, HttpMessage, HttpResponse,
+    Error, HttpMessage, HttpRequest, HttpResponse,
     body::{BodySize, BoxBody, MessageBody},
     dev::{Service, ServiceRequest, ServiceResponse, Transform, forward_ready},
     http::{
@@ -24,7 +26,7 @@ use actix_web::{
 };
 use body::Intake;
 use bytes::Bytes;
-use futures_util::future::LocalBoxFuture;
+use futures_util::future::{Either, LocalBoxFuture};
 use oci::{ErrorCode, ErrorEnvelope};
 use std::{
     cell::Cell,
@@ -50,15 +52,22 @@ const CLIENT_GONE: u16 = 499;
 /// The paths that need no password: what an orchestrator asks.
 const OPEN_PATHS: &[&str] = &["/livez", "/readyz"];
 
+/// Answers requests for which nothing is to be waited for.
+pub type AtOnce = Rc<dyn Fn(&HttpRequest) -> Option<HttpResponse>>;
+
 /// What every worker's edge is made of.
 #[derive(Clone)]
 pub struct Edge {
+    /// Asked before the service, so that the most frequent requests are answered without its detours.
+    pub at_once: AtOnce,
     /// The gate; everybody may do everything without.
     pub auth: Option<Arc<Auth>>,
     /// Headers of every answer.
     pub headers: Rc<Vec<(HeaderName, HeaderValue)>>,
     /// How fast a client must send a body.
     pub pace: Pace,
+    /// Whose `X-Forwarded-For` is believed.
+    pub proxies: Rc<[Network]>,
     /// Whether each request gets a line.
     pub access_log: bool,
     /// This worker's counters.
@@ -137,43 +146,66 @@ where
 {
     type Response = ServiceResponse<Observed>;
     type Error = Error;
-    type Future = LocalBoxFuture<'static, Result<Self::Response, Error>>;
+    type Future =
+        Either<Ready<Result<Self::Response, Error>>, LocalBoxFuture<'static, Result<Self::Response, Error>>>;
 
     forward_ready!(service);
 
     fn call(&self, mut request: ServiceRequest) -> Self::Future {
-        let (service, edge) = (Rc::clone(&self.service), Rc::clone(&self.edge));
+        let edge = &self.edge;
         let id = given_id(request.headers())
             .cloned()
             .unwrap_or_else(|| edge.ids.next());
         let intake = Intake::watch(&mut request, edge.pace);
         let mut story = edge.story(&request, &id, intake.clone());
+        if edge.auth.is_none()
+            && let Some(response) = (edge.at_once)(request.request())
+        {
+            let response = request.into_response(response);
+            return Either::Left(ready(Ok(edge.finish(response, id, story, intake))));
+        }
         request.extensions_mut().insert(RequestId(id.clone()));
-        Box::pin(async move {
-            let mut response = match edge.gate(&request).await {
+        let (service, edge) = (Rc::clone(&self.service), Rc::clone(edge));
+        Either::Right(Box::pin(async move {
+            let response = match edge.gate(&request).await {
+                Verdict::Refused => request.into_response(edge.refusal()),
                 Verdict::Allowed(user) => {
+                    edge.tell_client(&mut request, user.as_ref());
                     if let Some(story) = &mut story {
                         story.user = user;
                     }
-                    service.call(request).await?
+                    match edge.auth.as_ref().and_then(|_| (edge.at_once)(request.request())) {
+                        Some(response) => request.into_response(response),
+                        None => service.call(request).await?,
+                    }
                 }
-                Verdict::Refused => request.into_response(edge.refusal()),
             };
-            edge.add_headers(response.headers_mut(), id);
-            if let Some(story) = &mut story {
-                story.status = response.status().as_u16();
-                story.indexed = response.headers().contains_key(OCI_SUBJECT);
-            }
-            Ok(response.map_body(|_, body| Observed {
-                body,
-                meter: Meter { sent: 0, story },
-                _intake: intake,
-            }))
-        })
+            Ok(edge.finish(response, id, story, intake))
+        }))
     }
 }
 
 impl Edge {
+    /// Adds to an answer what every answer has, and sees it through to its last byte.
+    fn finish(
+        &self,
+        mut response: ServiceResponse,
+        id: HeaderValue,
+        mut story: Option<Box<Story>>,
+        intake: Option<Intake>,
+    ) -> ServiceResponse<Observed> {
+        self.add_headers(response.headers_mut(), id);
+        if let Some(story) = &mut story {
+            story.status = response.status().as_u16();
+            story.indexed = response.headers().contains_key(OCI_SUBJECT);
+        }
+        response.map_body(|_, body| Observed {
+            body,
+            meter: Meter { sent: 0, story },
+            _intake: intake,
+        })
+    }
+
     async fn gate(&self, request: &ServiceRequest) -> Verdict {
         let Some(auth) = &self.auth else {
             return Verdict::Allowed(None);
@@ -187,6 +219,15 @@ impl Edge {
         };
         let header = request.headers().get(header::AUTHORIZATION);
         auth.decide(header.map(HeaderValue::as_bytes), access).await
+    }
+
+    /// Tells the service who asks, where it counts what a client begins.
+    fn tell_client(&self, request: &mut ServiceRequest, user: Option<&Arc<str>>) {
+        if request.method() == Method::POST
+            && let Some(client) = client::client_of(request, user, &self.proxies)
+        {
+            request.extensions_mut().insert(client);
+        }
     }
 
     /// 401, which tells nothing of what is behind it.

@@ -2,7 +2,7 @@
 
 use crate::{
     config::{Config, Gc, UploadPurging},
-    domain::{Collect, Collected, Garbage, Indexed, Registry},
+    domain::{Abandoned, Collect, Collected, Garbage, Indexed, Purged, Registry},
 };
 use actix_rt::task::JoinHandle;
 use std::{
@@ -73,14 +73,14 @@ pub fn spawn(config: &Config, registry: &Registry, totals: &Totals) -> Vec<JoinH
         return tasks;
     }
     let UploadPurging {
-        enabled,
+        enabled: purging,
         interval,
-        dryrun,
+        dryrun: only_told,
         ..
     } = config.storage.maintenance.uploadpurging;
-    if enabled && !dryrun {
+    if purging {
         let registry = registry.clone();
-        tasks.push(repeat(interval.get(), move || purge(&registry)));
+        tasks.push(repeat(interval.get(), move || purge(&registry, only_told)));
     }
     let Gc {
         enabled,
@@ -90,8 +90,10 @@ pub fn spawn(config: &Config, registry: &Registry, totals: &Totals) -> Vec<JoinH
     } = config.storage.maintenance.gc;
     if enabled {
         let (registry, totals) = (registry.clone(), totals.clone());
+        // Uploads of which purging only tells must not go with the garbage.
+        let uploads = purging && (dryrun || !only_told);
         tasks.push(repeat(interval.get(), move || {
-            collect(&registry, dryrun, &totals)
+            collect(&registry, dryrun, uploads, &totals)
         }));
     }
     tasks
@@ -111,20 +113,32 @@ fn repeat(interval: Duration, work: impl Fn() + Send + Sync + 'static) -> JoinHa
     })
 }
 
-fn purge(registry: &Registry) {
-    match registry.purge_uploads(SystemTime::now()) {
-        Ok(0) => {}
-        Ok(count) => log::info!("{count} abandoned uploads removed"),
-        Err(error) => log::error!("abandoned uploads cannot be removed: {error}"),
+fn purge(registry: &Registry, dry_run: bool) {
+    let how = Collect {
+        dry_run,
+        uploads: true,
+        now: SystemTime::now(),
+    };
+    let purged = registry.purge_uploads(how, &mut |upload| log::info!("{}", upload_line(upload, how)));
+    match purged {
+        Ok(Purged { uploads: 0, .. }) => {}
+        Ok(Purged { uploads, bytes }) => log::info!(
+            uploads = uploads,
+            bytes = bytes;
+            "upload purging {} {uploads} abandoned uploads with {bytes} bytes",
+            verb(dry_run)
+        ),
+        Err(error) => log::error!("abandoned uploads cannot be purged: {error}"),
     }
 }
 
-fn collect(registry: &Registry, dry_run: bool, totals: &Totals) {
+fn collect(registry: &Registry, dry_run: bool, uploads: bool, totals: &Totals) {
     let how = Collect {
         dry_run,
+        uploads,
         now: SystemTime::now(),
     };
-    let collected = registry.collect_garbage(how, &mut |garbage| log::debug!("{}", line(garbage, dry_run)));
+    let collected = registry.collect_garbage(how, &mut |garbage| log::debug!("{}", line(garbage, how)));
     match collected {
         Ok(collected) => {
             if !dry_run {
@@ -136,21 +150,45 @@ fn collect(registry: &Registry, dry_run: bool, totals: &Totals) {
     }
 }
 
+fn verb(dry_run: bool) -> &'static str {
+    if dry_run { "would remove" } else { "removed" }
+}
+
 /// What happened to one piece of garbage, in words.
-pub fn line(garbage: &Garbage, dry_run: bool) -> String {
-    let verb = if dry_run { "would remove" } else { "removed" };
+pub fn line(garbage: &Garbage, how: Collect) -> String {
+    let verb = verb(how.dry_run);
     match garbage {
         Garbage::Manifest(name, digest) => format!("{verb} manifest {name}@{digest}"),
         Garbage::Blob(name, digest) => format!("{verb} blob {digest} of {name}"),
         Garbage::Content(digest, bytes) => format!("{verb} content {digest}, {bytes} bytes"),
+        Garbage::Upload(upload) => upload_line(upload, how),
     }
+}
+
+/// What happened to one upload, in words. Of its id only the beginning is told: whoever has all of it can go on with it.
+fn upload_line(upload: &Abandoned, how: Collect) -> String {
+    let id: String = upload.id.chars().take(8).collect();
+    let age = how.now.duration_since(upload.touched).unwrap_or_default();
+    format!(
+        "{} upload {id}… of {}, {} bytes, untouched for {} hours",
+        verb(how.dry_run),
+        upload.name,
+        upload.bytes,
+        age.as_secs() / 3600
+    )
 }
 
 /// What a collection came to, in words.
 pub fn summary(collected: &Collected, dry_run: bool) -> String {
-    let verb = if dry_run { "would remove" } else { "removed" };
     format!(
-        "garbage collection {verb} {} manifests and {} blobs from repositories, {} contents with {} bytes, {} abandoned uploads",
-        collected.manifests, collected.blobs, collected.contents, collected.bytes, collected.uploads
+        "garbage collection {} {} manifests and {} blobs from repositories, {} contents with {} bytes, \
+         {} abandoned uploads with {} bytes",
+        verb(dry_run),
+        collected.manifests,
+        collected.blobs,
+        collected.contents,
+        collected.bytes,
+        collected.uploads.uploads,
+        collected.uploads.bytes
     )
 }

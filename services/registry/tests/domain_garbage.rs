@@ -21,9 +21,14 @@ fn later() -> SystemTime {
 fn collect(registry: &Registry, now: SystemTime, dry_run: bool) -> (Collected, Vec<Garbage>) {
     let mut gone = Vec::new();
     let collected = registry
-        .collect_garbage(Collect { dry_run, now }, &mut |garbage| {
-            gone.push(garbage.clone())
-        })
+        .collect_garbage(
+            Collect {
+                dry_run,
+                uploads: true,
+                now,
+            },
+            &mut |garbage| gone.push(garbage.clone()),
+        )
         .unwrap();
     (collected, gone)
 }

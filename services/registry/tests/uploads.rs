@@ -5,7 +5,7 @@ mod support;
 
 use oci::{Algorithm, Digest};
 use registry::{
-    domain::Limits,
+    domain::{Collect, Limits},
     storage::{Durability, filesystem::Filesystem},
 };
 use std::{
@@ -336,23 +336,96 @@ fn a_session_that_has_received_nothing_is_known_after_a_restart_until_it_ends() 
 fn sessions_that_rested_too_long_are_purged_and_others_stay() {
     let server = Server::start(current());
     let session = begin(&server, "");
-    assert_eq!(server.registry.purge_uploads(SystemTime::now()).unwrap(), 0);
-    assert_eq!(server.get(&session).status, 204);
+    let filled = begin(&server, "");
+    patch(&server, &filled, None, CONTENT);
+    let purge = |now, dry_run| {
+        let mut told = Vec::new();
+        let how = Collect {
+            dry_run,
+            uploads: true,
+            now,
+        };
+        let purged = server
+            .registry
+            .purge_uploads(how, &mut |upload| told.push(upload.id.clone()))
+            .unwrap();
+        assert_eq!(told.len(), purged.uploads);
+        (purged.uploads, purged.bytes)
+    };
+    assert_eq!(purge(SystemTime::now(), false), (0, 0));
     let later = SystemTime::now() + server.registry.limits().upload_age + Duration::from_secs(1);
-    assert_eq!(server.registry.purge_uploads(later).unwrap(), 1);
-    assert_eq!(server.get(&session).status, 404);
+    assert_eq!(purge(later, true), (2, 20));
+    for session in [&session, &filled] {
+        assert_eq!(server.get(session).status, 204);
+    }
+    assert_eq!(purge(later, false), (2, 20));
+    for session in [&session, &filled] {
+        assert_eq!(server.get(session).status, 404);
+    }
+}
+
+/// Files below a folder's `_uploads` that this process has open.
+fn open_sessions(root: &Path) -> usize {
+    let folder = root.join("repositories/a/_uploads");
+    let descriptors = std::fs::read_dir("/proc/self/fd").unwrap();
+    descriptors
+        .filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok())
+        .filter(|path| path.starts_with(&folder))
+        .count()
+}
+
+#[test]
+fn what_was_sent_before_a_pause_counts_wherever_the_session_then_goes() {
+    let server = Server::start(current());
+    let pausing = |session: &str, method: &str, query: &str, announced: usize| {
+        let mut stream = TcpStream::connect(server.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        let head = format!(
+            "{method} {session}{query} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {announced}\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(&CONTENT[..10]).unwrap();
+        let started = std::time::Instant::now();
+        while server.get(session).header("range") != Some("0-9") {
+            assert!(started.elapsed() < Duration::from_secs(20), "not all is written");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        stream
+    };
+    // Another algorithm than it was begun with reads it again.
+    for digest in [Digest::sha256(CONTENT), Digest::of(Algorithm::Sha512, CONTENT)] {
+        let session = begin(&server, "");
+        let mut stream = pausing(&session, "PUT", &format!("?digest={digest}"), 20);
+        stream.write_all(&CONTENT[10..]).unwrap();
+        assert_eq!(Response::read(&mut stream, false).status, 201);
+        assert_stored(&server, &digest, CONTENT);
+    }
+    // Given up without a word, it goes on where it was.
+    let session = begin(&server, "");
+    drop(pausing(&session, "PATCH", "", 20));
+    let started = std::time::Instant::now();
+    while patch(&server, &session, Some("10-19"), &CONTENT[10..]).status == 409 {
+        assert!(
+            started.elapsed() < Duration::from_secs(20),
+            "the session stays busy"
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(put(&server, &session, &Digest::sha256(CONTENT), b"").status, 201);
+    assert_eq!(sessions_left(server.folder.as_ref().unwrap().path()), 0);
 }
 
 #[test]
 fn senders_that_pause_take_no_thread_from_others_however_many_they_are() {
     const SLOW: usize = 40;
-    const SENT: usize = 600_000;
+    // A piece and a part of one, or a piece alone.
+    let sent = |n: usize| 512 * 1024 + n % 2 * 75_000;
     let folder = tempfile::tempdir().unwrap();
     let storage = Arc::new(Filesystem::open(folder.path(), Durability::None).unwrap());
     let server = Server::with_file_threads(storage, current(), Limits::default(), 2);
     let mut slow: Vec<(String, Vec<u8>, TcpStream)> = (0..SLOW)
         .map(|n| {
-            let content = vec![u8::try_from(n).unwrap(); SENT + 1];
+            let content = vec![u8::try_from(n).unwrap(); sent(n) + 1];
             let session = begin(&server, "");
             let mut stream = TcpStream::connect(server.address).unwrap();
             stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
@@ -362,21 +435,28 @@ fn senders_that_pause_take_no_thread_from_others_however_many_they_are() {
                 content.len()
             );
             stream.write_all(head.as_bytes()).unwrap();
-            stream.write_all(&content[..SENT]).unwrap();
+            stream.write_all(&content[..sent(n)]).unwrap();
             (session, content, stream)
         })
         .collect();
-    for (session, ..) in &slow {
+    for (session, content, _) in &slow {
+        let all = format!("0-{}", content.len() - 2);
         let started = std::time::Instant::now();
-        while server.get(session).header("range") == Some("0-0") {
-            assert!(started.elapsed() < Duration::from_secs(20), "nothing is written");
+        while server.get(session).header("range") != Some(all.as_str()) {
+            assert!(started.elapsed() < Duration::from_secs(20), "not all is written");
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+    // All that they sent is in storage: neither memory nor a file is held for any of them.
+    let started = std::time::Instant::now();
+    while open_sessions(folder.path()) > 0 {
+        assert!(started.elapsed() < Duration::from_secs(20), "files stay open");
+        std::thread::sleep(Duration::from_millis(5));
     }
     let digest = server.push_blob("a", &vec![200; 1_000_000]);
     assert_stored(&server, &digest, &vec![200; 1_000_000]);
     for (_, content, stream) in &mut slow {
-        stream.write_all(&content[SENT..]).unwrap();
+        stream.write_all(&content[content.len() - 1..]).unwrap();
         assert_eq!(Response::read(stream, false).status, 201);
         assert_stored(&server, &Digest::sha256(content), content);
     }

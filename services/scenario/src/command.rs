@@ -1,14 +1,17 @@
 //! `play` and `healthcheck`, as the producer and the consumer both offer them.
 //!
-//! A tool adds the two to its own clap subcommands and calls `run`:
+//! A tool flattens the two into its own clap subcommands and calls `run`:
 //!
 //! ```no_run
-//! # use scenario::{Actor, PlayCommand, Program};
-//! # async fn example(command: PlayCommand) -> Result<std::process::ExitCode, Box<dyn std::error::Error>> {
-//! let program = Program { path: std::env::current_exe()?, prefix: vec!["producer".into()] };
-//! Ok(command.run(Actor::Producer, program).await)
+//! # use scenario::{Actor, Program, ScenarioCommand};
+//! # async fn example(command: ScenarioCommand) -> std::process::ExitCode {
+//! let path = std::env::current_exe();
+//! let program = path.map(|path| Program { path, prefix: vec!["producer".into()] });
+//! command.run(Actor::Producer, program).await
 //! # }
 //! ```
+//!
+//! In the examples of their help, `TOOL` stands for the tool's name, which the tool puts there.
 
 use crate::file::{FileError, Scenario};
 use crate::play::CLIENT_CONFIG;
@@ -29,6 +32,31 @@ const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 /// Exit code: ended by Ctrl-C or SIGTERM, as shells tell it.
 const INTERRUPTED: u8 = 130;
+
+/// The commands by which a tool takes part in a scenario.
+#[derive(Clone, Debug, clap::Subcommand)]
+pub enum ScenarioCommand {
+    /// Play this tool's steps of a scenario
+    #[command(after_help = "Example:\n  TOOL play scenarios/08-digest-tag.yaml --results results")]
+    Play(PlayCommand),
+    /// Tell whether a scenario was played
+    #[command(after_help = "Example:\n  TOOL healthcheck --results results")]
+    Healthcheck(HealthcheckCommand),
+}
+
+impl ScenarioCommand {
+    /// Runs the command; `program` is how the tool starts itself for each step.
+    pub async fn run(&self, actor: Actor, program: io::Result<Program>) -> ExitCode {
+        match (self, program) {
+            (ScenarioCommand::Play(play), Ok(program)) => play.run(actor, program).await,
+            (ScenarioCommand::Play(_), Err(error)) => {
+                eprintln!("error: cannot tell which program is running: {error}");
+                ExitCode::from(FAILED)
+            }
+            (ScenarioCommand::Healthcheck(check), _) => check.run(actor),
+        }
+    }
+}
 
 /// Plays this actor's steps of a scenario, and leaves the outcome in a folder.
 #[derive(Clone, Debug, clap::Args)]

@@ -5,7 +5,7 @@
 //! crate holds the words of those files and the playing; it compares nothing (that is the judge's, in the `lab` crate), talks
 //! to no registry, and derives no expectation: every one is written by hand in the file.
 //!
-//! A tool offers `play` and `healthcheck` by [`PlayCommand`] and [`HealthcheckCommand`], in a few lines.
+//! A tool offers `play` and `healthcheck` by [`ScenarioCommand`], in a few lines.
 
 pub mod command;
 pub mod command_line;
@@ -17,7 +17,7 @@ pub mod pattern;
 pub mod play;
 pub mod variables;
 
-pub use command::{HealthcheckCommand, PlayCommand};
+pub use command::{HealthcheckCommand, PlayCommand, ScenarioCommand};
 pub use expect::{Content, ExchangeExpectation, Expectation, PrintedExpectation, ReadExpectation, Times};
 pub use file::{FileError, Scenario, Step};
 pub use names::Actor;

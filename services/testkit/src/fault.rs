@@ -1,14 +1,18 @@
 //! A server that a test scripts: for registries that lie, stall, or stop in the middle.
 
+use oci::{Algorithm, Digest, Hasher};
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{
-        Arc, Mutex,
+        Arc, Condvar, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     thread::JoinHandle,
 };
+
+/// How much of a request's body is kept, in bytes. What comes after it is read, counted and hashed, and not kept.
+pub const MAX_KEPT_BODY_BYTES: usize = 16 * 1024 * 1024;
 
 /// A request, as it came.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,8 +23,12 @@ pub struct Seen {
     pub path: String,
     /// Headers in their order.
     pub headers: Vec<(String, String)>,
-    /// The body, its chunks joined.
+    /// The body, its chunks joined: the first [`MAX_KEPT_BODY_BYTES`] of it.
     pub body: Vec<u8>,
+    /// How long the whole body is.
+    pub body_length: u64,
+    /// What the whole body hashes to.
+    pub body_digest: Digest,
 }
 
 impl Seen {
@@ -51,6 +59,53 @@ pub enum Reply {
         /// What the body repeats.
         piece: Vec<u8>,
     },
+    /// Send the first bytes, wait for the gate, and send the others.
+    Gated {
+        /// Before.
+        first: Vec<u8>,
+        /// Opened by the test.
+        gate: Gate,
+        /// After.
+        rest: Vec<u8>,
+    },
+    /// Send a head, and as its body so many bytes of [`noise`], made as they are sent.
+    Noise(Vec<u8>, u64),
+}
+
+/// Something that a test opens, once, for whoever waits for it.
+#[derive(Clone, Debug, Default)]
+pub struct Gate(Arc<(Mutex<bool>, Condvar)>);
+
+impl Gate {
+    /// Lets everybody pass from now on.
+    pub fn open(&self) {
+        *self.0.0.lock().expect("no panic") = true;
+        self.0.1.notify_all();
+    }
+
+    fn wait(&self) {
+        let open = self.0.0.lock().expect("no panic");
+        drop(self.0.1.wait_while(open, |open| !*open).expect("no panic"));
+    }
+}
+
+/// Bytes that no compression makes smaller, the same each time, in pieces of 64 KiB.
+pub fn noise(length: u64) -> impl Iterator<Item = Vec<u8>> {
+    const PIECE_BYTES: u64 = 64 * 1024;
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    (0..length.div_ceil(PIECE_BYTES)).map(move |n| {
+        let size = PIECE_BYTES.min(length - n * PIECE_BYTES);
+        let mut piece = Vec::with_capacity(PIECE_BYTES as usize);
+        while (piece.len() as u64) < size {
+            // xorshift64, by George Marsaglia.
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            piece.extend_from_slice(&state.to_le_bytes());
+        }
+        piece.truncate(size as usize);
+        piece
+    })
 }
 
 impl Reply {
@@ -218,6 +273,17 @@ fn converse(stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
                     writer.write_all(&piece)?;
                 }
             }
+            Reply::Gated { first, gate, rest } => {
+                writer.write_all(&first)?;
+                gate.wait();
+                writer.write_all(&rest)?;
+            }
+            Reply::Noise(head, length) => {
+                writer.write_all(&head)?;
+                for piece in noise(length) {
+                    writer.write_all(&piece)?;
+                }
+            }
         }
     }
     Ok(())
@@ -235,7 +301,10 @@ fn read_request(reader: &mut impl BufRead, writer: &mut impl Write) -> std::io::
         path: word(),
         headers: Vec::new(),
         body: Vec::new(),
+        body_length: 0,
+        body_digest: Digest::sha256(b""),
     };
+    let mut body = Body::default();
     while let Some(line) = read_line(reader)?.filter(|line| !line.is_empty()) {
         if let Some((name, value)) = line.split_once(':') {
             seen.headers.push((name.to_owned(), value.trim().to_owned()));
@@ -247,7 +316,7 @@ fn read_request(reader: &mut impl BufRead, writer: &mut impl Write) -> std::io::
     if seen.header("transfer-encoding").is_some() {
         while let Some(line) = read_line(reader)? {
             let size = u64::from_str_radix(line.trim(), 16).map_err(std::io::Error::other)?;
-            reader.take(size).read_to_end(&mut seen.body)?;
+            body.read(&mut reader.take(size))?;
             read_line(reader)?;
             if size == 0 {
                 break;
@@ -255,9 +324,46 @@ fn read_request(reader: &mut impl BufRead, writer: &mut impl Write) -> std::io::
         }
     } else if let Some(length) = seen.header("content-length") {
         let length = length.parse().map_err(std::io::Error::other)?;
-        reader.take(length).read_to_end(&mut seen.body)?;
+        body.read(&mut reader.take(length))?;
     }
+    seen.body_length = body.length;
+    seen.body_digest = body.hasher.finish();
+    seen.body = body.kept;
     Ok(Some(seen))
+}
+
+/// A body that is being read.
+struct Body {
+    kept: Vec<u8>,
+    length: u64,
+    hasher: Hasher,
+}
+
+impl Default for Body {
+    fn default() -> Body {
+        Body {
+            kept: Vec::new(),
+            length: 0,
+            hasher: Hasher::new(Algorithm::Sha256),
+        }
+    }
+}
+
+impl Body {
+    fn read(&mut self, from: &mut impl Read) -> std::io::Result<()> {
+        let mut piece = vec![0; 64 * 1024];
+        loop {
+            let count = from.read(&mut piece)?;
+            if count == 0 {
+                return Ok(());
+            }
+            let piece = &piece[..count];
+            self.length += count as u64;
+            self.hasher.update(piece);
+            let left = MAX_KEPT_BODY_BYTES - self.kept.len();
+            self.kept.extend_from_slice(&piece[..count.min(left)]);
+        }
+    }
 }
 
 fn read_line(reader: &mut impl BufRead) -> std::io::Result<Option<String>> {

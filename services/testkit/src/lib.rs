@@ -13,6 +13,8 @@ pub mod fault;
 pub mod http;
 pub mod image;
 mod registry;
+pub mod relay;
+pub mod terminal;
 pub mod tls;
 pub mod tool;
 
@@ -21,5 +23,6 @@ pub use ::registry::main_from as registry_main;
 pub use fault::{FaultServer, Reply};
 pub use image::Image;
 pub use registry::Registry;
+pub use relay::Relay;
 pub use tls::Certificate;
 pub use tool::{Ran, Tool};

@@ -62,11 +62,22 @@ impl Tool {
         self.folder().join("client.json")
     }
 
+    /// The executable.
+    pub fn executable(&self) -> &Path {
+        &self.executable
+    }
+
     /// A command that is ready to be run, or to be changed before.
     pub fn command<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Command {
         let mut command = Command::new(&self.executable);
+        command.args(arguments);
+        self.surround(&mut command);
         command
-            .args(arguments)
+    }
+
+    /// Gives any command the folder and the environment of the tool.
+    pub(crate) fn surround(&self, command: &mut Command) {
+        command
             .current_dir(self.folder())
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
@@ -79,7 +90,6 @@ impl Tool {
         for (name, value) in &self.environment {
             command.env(name, value);
         }
-        command
     }
 
     /// Runs a command line without standard input.
@@ -91,6 +101,20 @@ impl Tool {
     /// Runs a command line, split at its spaces.
     pub fn line(&self, line: &str) -> Ran {
         self.run(&line.split_whitespace().collect::<Vec<_>>())
+    }
+
+    /// Runs a command line, split at its spaces, with so much memory of its own (in MiB) and so many seconds: a tool that
+    /// wants more ends with another code than a failure of its own has.
+    pub fn line_within(&self, line: &str, mebibytes: u64, seconds: u64) -> Ran {
+        let inner = format!(
+            "ulimit -d {}; exec timeout {seconds} {} {line}",
+            mebibytes * 1024,
+            self.executable.display()
+        );
+        let mut command = Command::new("sh");
+        command.args(["-c", &inner]);
+        self.surround(&mut command);
+        Ran::from(command.output().expect("sh runs"))
     }
 
     /// Runs a command line with standard input.

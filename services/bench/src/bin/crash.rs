@@ -1,10 +1,10 @@
-//! `crash`: kills a registry under load, again and again, and reads back what it had acknowledged.
+//! `crash`: kills a registry under load, or cuts the power of its disk, again and again, and reads back what it had acknowledged.
 
-use bench::crash::{Options, run};
+use bench::crash::{End, FileSystem, Options, run};
 use clap::Parser;
 use std::process::ExitCode;
 
-/// Kills a registry under load and reads back what it had acknowledged.
+/// Kills a registry under load, or cuts the power of its disk, and reads back what it had acknowledged.
 #[derive(Debug, Parser)]
 struct Arguments {
     /// The registry's program, and arguments before `serve`; by default, `registry` beside this program
@@ -21,6 +21,16 @@ struct Arguments {
     /// Durability of the storage: full or none
     #[arg(long, default_value = "full")]
     durability: String,
+    /// Loses what had not come to the disk, too (takes root, loop devices and xfsprogs)
+    #[arg(long)]
+    power_loss: bool,
+    /// The file system that loses power: ext4 or xfs
+    #[arg(long, default_value = "ext4", value_parser = file_system)]
+    file_system: FileSystem,
+}
+
+fn file_system(name: &str) -> Result<FileSystem, String> {
+    FileSystem::from_name(name).ok_or_else(|| "expected ext4 or xfs".to_owned())
 }
 
 fn main() -> ExitCode {
@@ -38,11 +48,15 @@ fn main() -> ExitCode {
         clients: arguments.clients,
         seed: arguments.seed,
         durability: arguments.durability,
+        end: match arguments.power_loss {
+            true => End::PowerLoss(arguments.file_system),
+            false => End::Kill,
+        },
     };
     match run(&options, |line| println!("{line}")) {
         Ok(summary) => {
             println!(
-                "{} kills: {} operations acknowledged, {} things read back, nothing lost",
+                "{} rounds: {} operations acknowledged, {} things read back, nothing lost",
                 summary.rounds, summary.acknowledged, summary.compared
             );
             ExitCode::SUCCESS

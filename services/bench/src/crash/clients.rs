@@ -49,7 +49,7 @@ const TAGS: u64 = 6;
 pub(crate) struct Clients {
     pub(crate) address: SocketAddr,
     pub(crate) garbage: Garbage,
-    /// Set before the kill: from then on broken connections are no surprise.
+    /// Set before the registry is killed: from then on broken connections are no surprise.
     pub(crate) killed: Arc<AtomicBool>,
 }
 
@@ -204,8 +204,10 @@ impl Client {
         let repository = self.model.repository.clone();
         // The configuration is the same for all clients, so that one's push races another's and the collector.
         let (config, layer) = (content::config(), self.fresh_blob());
+        self.model.push_begins(&layer.digest);
         self.push(&repository, &config).await?;
         self.push(&repository, &layer).await?;
+        self.model.settle_blob(&layer.digest);
         let descriptor = Descriptor::new(OCI_LAYER_GZIP, layer.digest, layer.content.len() as u64);
         let extra = subject.map(|subject| {
             let bytes = self
@@ -234,6 +236,7 @@ impl Client {
         match self.registry.put_manifest(&repository, &reference, &body).await {
             Ok(_) => {
                 self.model.settle_manifest(&digest, Fact::Present);
+                self.model.blob_is_taken(&layer.digest);
                 if let Some(tag) = &tag {
                     self.model.settle_tag(tag, Some(digest));
                 }
@@ -255,9 +258,9 @@ impl Client {
     async fn push_lone_blob(&mut self) -> Result<(), Failure> {
         let blob = self.fresh_blob();
         let repository = self.model.repository.clone();
-        self.model.blobs.insert(blob.digest, Fact::Unknown);
+        self.model.push_begins(&blob.digest);
         self.push(&repository, &blob).await?;
-        self.model.blobs.insert(blob.digest, Fact::Present);
+        self.model.settle_blob(&blob.digest);
         Ok(())
     }
 
@@ -265,10 +268,10 @@ impl Client {
         let blob = self.fresh_blob();
         let (repository, source) = (self.model.repository.clone(), self.model.source.clone());
         self.push(&source, &blob).await?;
-        self.model.blobs.insert(blob.digest, Fact::Unknown);
+        self.model.push_begins(&blob.digest);
         match self.registry.mount(&repository, &blob.digest, &source).await {
             Ok(()) => {
-                self.model.blobs.insert(blob.digest, Fact::Present);
+                self.model.settle_blob(&blob.digest);
                 Ok(())
             }
             // An upload instead of a mount: the collector was there first.
@@ -305,7 +308,7 @@ impl Client {
             return Ok(());
         };
         let tags = self.model.tags_to(&digest);
-        self.model.settle_manifest(&digest, Fact::Unknown);
+        self.model.unsettle_manifest(&digest);
         for tag in &tags {
             self.model.move_begins(tag, None);
         }

@@ -2,6 +2,8 @@
 
 use oci::Digest;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Whether something is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,14 +40,18 @@ pub(crate) struct Model {
     pub(crate) tags: BTreeMap<String, BTreeSet<Option<Digest>>>,
     /// Manifests.
     pub(crate) manifests: BTreeMap<Digest, Stored>,
-    /// Blobs that belong to no manifest.
+    /// Blobs that belong to no manifest that was acknowledged.
     pub(crate) blobs: BTreeMap<Digest, Fact>,
+    /// Set when a copy of the disk is about to be made: what is acknowledged from then on may be in the copy or not, so
+    /// nothing is settled any more.
+    noted: Arc<AtomicBool>,
 }
 
 impl Model {
-    /// Of the client of this number: nothing is stored yet.
-    pub(crate) fn new(client: usize) -> Model {
+    /// Of the client of this number: nothing is stored yet. `noted` is shared by all models.
+    pub(crate) fn new(client: usize, noted: &Arc<AtomicBool>) -> Model {
         Model {
+            noted: Arc::clone(noted),
             repository: format!("crash/client-{client}/work"),
             source: format!("crash/client-{client}/source"),
             tags: BTreeMap::new(),
@@ -65,7 +71,13 @@ impl Model {
 
     /// A tag leads here, and nowhere else.
     pub(crate) fn settle_tag(&mut self, tag: &str, to: Option<Digest>) {
-        self.tags.insert(tag.to_owned(), BTreeSet::from([to]));
+        if !self.is_noted() {
+            self.tags.insert(tag.to_owned(), BTreeSet::from([to]));
+        }
+    }
+
+    fn is_noted(&self) -> bool {
+        self.noted.load(Ordering::SeqCst)
     }
 
     /// The tags that may lead to a manifest.
@@ -93,10 +105,39 @@ impl Model {
             .is_some_and(|stored| stored.fact == Fact::Present)
     }
 
+    /// An operation on a manifest begins: it may be there, or not.
+    pub(crate) fn unsettle_manifest(&mut self, digest: &Digest) {
+        if let Some(stored) = self.manifests.get_mut(digest) {
+            stored.fact = Fact::Unknown;
+        }
+    }
+
     /// Says what is known of a manifest from now on.
     pub(crate) fn settle_manifest(&mut self, digest: &Digest, fact: Fact) {
+        if self.is_noted() {
+            return;
+        }
         if let Some(stored) = self.manifests.get_mut(digest) {
             stored.fact = fact;
+        }
+    }
+
+    /// A blob is being pushed: it may be there, or not.
+    pub(crate) fn push_begins(&mut self, blob: &Digest) {
+        self.blobs.insert(*blob, Fact::Unknown);
+    }
+
+    /// A blob that belongs to no manifest is there.
+    pub(crate) fn settle_blob(&mut self, blob: &Digest) {
+        if !self.is_noted() {
+            self.blobs.insert(*blob, Fact::Present);
+        }
+    }
+
+    /// A manifest that needs this blob was acknowledged: it is looked at with that.
+    pub(crate) fn blob_is_taken(&mut self, blob: &Digest) {
+        if !self.is_noted() {
+            self.blobs.remove(blob);
         }
     }
 
@@ -123,6 +164,10 @@ impl Model {
 mod tests {
     use super::*;
 
+    fn model() -> Model {
+        Model::new(0, &Arc::default())
+    }
+
     fn stored(subject: Option<Digest>) -> Stored {
         Stored {
             body: Vec::new(),
@@ -135,7 +180,7 @@ mod tests {
     #[test]
     fn a_move_that_was_cut_off_leaves_both_places_possible() {
         let (old, new) = (Digest::sha256(b"old"), Digest::sha256(b"new"));
-        let mut model = Model::new(0);
+        let mut model = model();
         model.settle_tag("t", Some(old));
         model.move_begins("t", Some(new));
         assert_eq!(model.tags["t"], BTreeSet::from([Some(old), Some(new)]));
@@ -146,10 +191,29 @@ mod tests {
     }
 
     #[test]
+    fn what_is_acknowledged_while_a_copy_is_made_is_not_certain() {
+        let (image, other) = (Digest::sha256(b"i"), Digest::sha256(b"o"));
+        let mut model = model();
+        model.manifests.insert(image, stored(None));
+        model.settle_tag("t", Some(image));
+        model.noted.store(true, Ordering::SeqCst);
+        model.unsettle_manifest(&image);
+        model.settle_manifest(&image, Fact::Absent);
+        assert_eq!(model.manifests[&image].fact, Fact::Unknown);
+        model.move_begins("t", Some(other));
+        model.settle_tag("t", Some(other));
+        assert_eq!(model.tags["t"], BTreeSet::from([Some(image), Some(other)]));
+        model.push_begins(&other);
+        model.settle_blob(&other);
+        model.blob_is_taken(&other);
+        assert_eq!(model.blobs[&other], Fact::Unknown);
+    }
+
+    #[test]
     fn garbage_is_what_no_certain_tag_reaches() {
         let (image, referrer, of_referrer) =
             (Digest::sha256(b"i"), Digest::sha256(b"r"), Digest::sha256(b"rr"));
-        let mut model = Model::new(0);
+        let mut model = model();
         model.manifests.insert(image, stored(None));
         model.manifests.insert(referrer, stored(Some(image)));
         model.manifests.insert(of_referrer, stored(Some(referrer)));

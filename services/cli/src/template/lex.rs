@@ -229,6 +229,10 @@ fn quoted(text: &str, at: usize, quote: char) -> Result<(String, usize), Fault> 
             '\\' => {
                 let (_, escape) = chars.next().ok_or_else(unclosed)?;
                 let digits = match escape {
+                    'a' => Err('\u{7}'),
+                    'b' => Err('\u{8}'),
+                    'f' => Err('\u{c}'),
+                    'v' => Err('\u{b}'),
                     'n' => Err('\n'),
                     't' => Err('\t'),
                     'r' => Err('\r'),
@@ -249,7 +253,7 @@ fn quoted(text: &str, at: usize, quote: char) -> Result<(String, usize), Fault> 
                         let hex: String = chars.by_ref().take(count).map(|(_, c)| c).collect();
                         u32::from_str_radix(&hex, 16)
                             .ok()
-                            .filter(|_| hex.len() == count)
+                            .filter(|_| hex.len() == count && !hex.starts_with('+'))
                             .and_then(char::from_u32)
                             .ok_or_else(|| {
                                 Fault::new(at + i, format!("\\{escape}{hex} is not a character"))

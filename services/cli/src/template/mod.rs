@@ -37,9 +37,11 @@ impl Template {
     /// [`TemplateError`] for the first thing that is malformed or not supported.
     ///
     /// ```
-    /// let template = cli::Template::parse("{{range .Tags}}{{.}} {{end}}").unwrap();
+    /// # fn main() -> Result<(), cli::TemplateError> {
+    /// let template = cli::Template::parse("{{range .Tags}}{{.}} {{end}}")?;
     /// let tags = serde_json::json!({"tags": ["a", "b"]});
-    /// assert_eq!(template.render(&tags).unwrap(), "a b ");
+    /// assert_eq!(template.render(&tags)?, "a b ");
+    /// # Ok(()) }
     /// ```
     pub fn parse(source: &str) -> Result<Template, TemplateError> {
         let nodes = lex::lex(source)
@@ -163,6 +165,10 @@ mod tests {
             ("{{println 1 \"x\"}}", "1 x\n"),
             ("{{(index .Descriptors 1).Size}}", "3"),
             ("{{eq 1 2 3 1}}", "true"),
+            (
+                r#"{{"\a\b\f\v\x41\u00e9\U0001F331"}}"#,
+                "\u{7}\u{8}\u{c}\u{b}A\u{e9}\u{1f331}",
+            ),
             ("{{ 'a' }}{{ -4 }}{{ 0x10 }}{{ 1.5 }}", "97-4161.5"),
         ] {
             assert_eq!(render(template).as_deref(), Ok(expected), "{template}");
@@ -181,6 +187,7 @@ mod tests {
             ("{{define \"x\"}}{{end}}", 3, "\"define\" is not supported"),
             ("{{template \"x\"}}", 3, "\"template\" is not supported"),
             ("{{\"open}}", 3, "string is not closed"),
+            (r#"{{"\u+041"}}"#, 4, "is not a character"),
             ("{{$y}}", 3, "variable $y"),
             ("{{index .Tags 9}}", 3, "9"),
             ("{{printf \"%d\" \"x\"}}", 3, "%d"),

@@ -10,6 +10,8 @@ use std::collections::HashSet;
 pub(super) const MAX_DEPTH: u32 = 16;
 /// How many manifests one copy may touch.
 const MAX_MANIFESTS: usize = 20_000;
+/// How many bytes all of them may have together: they are kept until everything was read and verified.
+const MAX_MANIFEST_BYTES: usize = 64 * 1024 * 1024;
 
 /// A manifest to write, and what for.
 pub(super) struct Step {
@@ -56,6 +58,8 @@ struct Planner<'a> {
     plan: Plan,
     seen_blobs: HashSet<Digest>,
     seen_manifests: HashSet<Digest>,
+    /// Of the manifests so far.
+    bytes: usize,
     /// Subjects whose references are still to be looked for, with their depth.
     subjects: Vec<(Digest, u32)>,
 }
@@ -74,6 +78,7 @@ impl Plan {
             options,
             seen_blobs: HashSet::new(),
             seen_manifests: HashSet::from([root.digest]),
+            bytes: 0,
             subjects: Vec::new(),
             plan: Plan {
                 root: root.clone(),
@@ -98,13 +103,8 @@ impl Planner<'_> {
     /// Plans what a manifest needs, but not the manifest itself.
     fn contents<'s>(&'s mut self, manifest: &'s Manifest, depth: u32) -> LocalBoxFuture<'s, Result<()>> {
         Box::pin(async move {
-            if depth > MAX_DEPTH || self.seen_manifests.len() > MAX_MANIFESTS {
-                let limit = format!("more than {MAX_DEPTH} levels or {MAX_MANIFESTS} manifests below it");
-                return Err(Error::Endless {
-                    digest: Box::new(manifest.digest),
-                    why: limit,
-                });
-            }
+            self.bytes += manifest.bytes.len();
+            self.check_limits(manifest, depth)?;
             self.subjects.push((manifest.digest, depth));
             let present = self.is_present(&manifest.digest).await?;
             let needs_all = self.options.referrers || self.options.digest_tags;
@@ -120,6 +120,20 @@ impl Planner<'_> {
             }
             Ok(())
         })
+    }
+
+    fn check_limits(&self, manifest: &Manifest, depth: u32) -> Result<()> {
+        let why = if depth > MAX_DEPTH {
+            format!("it lies more than {MAX_DEPTH} levels deep in others")
+        } else if self.seen_manifests.len() > MAX_MANIFESTS {
+            format!("there are more than {MAX_MANIFESTS} manifests to copy with it")
+        } else if self.bytes > MAX_MANIFEST_BYTES {
+            format!("the manifests to copy with it have more than {MAX_MANIFEST_BYTES} bytes")
+        } else {
+            return Ok(());
+        };
+        let digest = Box::new(manifest.digest);
+        Err(Error::Endless { digest, why })
     }
 
     fn blobs(&mut self, view: &ManifestView) {

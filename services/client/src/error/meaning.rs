@@ -9,14 +9,17 @@ impl Error {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Error::Usage(_) | Error::Settings { .. } | Error::CaCertificate { .. } => ExitCode::Usage,
-            Error::Unreachable { .. } | Error::TimedOut { .. } | Error::Tls { .. } => ExitCode::Unreachable,
+            Error::Unreachable { .. } | Error::Proxy { .. } | Error::TimedOut { .. } | Error::Tls { .. } => {
+                ExitCode::Unreachable
+            }
             Error::NotAuthorised { .. }
             | Error::UnsafeCredentials { .. }
             | Error::Credentials { .. }
             | Error::Token { .. } => ExitCode::NotAuthorised,
-            Error::NotFound { .. } | Error::NotInLayout { .. } | Error::NoPlatform { .. } => {
-                ExitCode::NotFound
-            }
+            Error::NotFound { .. }
+            | Error::NoLayout { .. }
+            | Error::NotInLayout { .. }
+            | Error::NoPlatform { .. } => ExitCode::NotFound,
             Error::Unsupported { .. } | Error::LayoutVersion { .. } => ExitCode::Unsupported,
             Error::Refused { .. } | Error::TooManyRequests { .. } => ExitCode::Refused,
             Error::PreconditionFailed { .. } | Error::Conflict { .. } => ExitCode::Conflict,
@@ -67,10 +70,12 @@ impl Error {
         let (at, status, answer) = (Box::new(at), answer.status, Box::new(answer));
         let unsupported = answer.code.as_deref() == Some("UNSUPPORTED");
         match status {
-            401 | 403 => Error::NotAuthorised {
+            401 | 403 | 407 => Error::NotAuthorised {
                 at,
                 hint: match status {
                     401 => ": check the credentials (`docker login` writes them)".to_owned(),
+                    407 => ": name the proxy with a user and a password, as HTTP_PROXY=http://USER:PASSWORD@HOST:PORT"
+                        .to_owned(),
                     _ => String::new(),
                 },
                 answer,

@@ -50,6 +50,16 @@ pub enum Error {
         /// How often it was tried.
         attempts: u32,
     },
+    /// The proxy could not be reached, or led nowhere.
+    #[error("{at}: the proxy {proxy}: {why}; if the registry is reached without one, name it in NO_PROXY")]
+    Proxy {
+        /// What was asked.
+        at: Box<Asked>,
+        /// HOST:PORT, and the variable that names it.
+        proxy: String,
+        /// What the network or the proxy said.
+        why: String,
+    },
     /// Nothing came in time.
     #[error("{at}: timed out {phase}, after {after:?}")]
     TimedOut {
@@ -301,6 +311,12 @@ pub enum Error {
         digest: Box<Digest>,
         /// The platforms that it has.
         available: String,
+    },
+    /// A path where nothing is.
+    #[error("{}: there is no such OCI layout", path.display())]
+    NoLayout {
+        /// Folder or archive.
+        path: PathBuf,
     },
     /// A path that is no OCI layout, or a broken one.
     #[error("{}: not a usable OCI layout: {problem}", path.display())]

@@ -11,7 +11,7 @@ mod index;
 use crate::{
     Error, Result,
     blobs::{Wrong, collect, verified},
-    digest_tag::{self, Change},
+    digest_tag::{self, Change, TagIndex},
     location::LayoutReference,
     repository::{BlobOutcome, BlobSource, ByteStream, Manifest},
 };
@@ -54,8 +54,9 @@ impl Layout {
     /// Opens a layout that exists.
     ///
     /// # Errors
-    /// `Layout` if it is none, `LayoutVersion` if `imageLayoutVersion` is not 1.0.0.
+    /// `NoLayout` if nothing is there, `Layout` if it is none, `LayoutVersion` if `imageLayoutVersion` is not 1.0.0.
     pub fn open(path: &Path) -> Result<Layout> {
+        check_exists(path)?;
         let layout = Layout {
             path: path.to_owned(),
             archive: None,
@@ -90,8 +91,9 @@ impl Layout {
     /// a temporary file, which goes with the last clone and is at most 100 times as large (or 1 GiB).
     ///
     /// # Errors
-    /// `Layout` if it is none, or expands too far; `Io`.
+    /// `NoLayout` if nothing is there; `Layout` if it is none, or expands too far; `Io`.
     pub async fn open_archive(path: &Path) -> Result<Layout> {
+        check_exists(path)?;
         let archive = path.to_owned();
         let contents = actix_rt::task::spawn_blocking(move || archive::Contents::read(&archive)).await;
         let contents = contents.unwrap_or_else(|e| {
@@ -263,19 +265,13 @@ impl Layout {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).map_err(Error::io("create the folder", folder))?;
         }
-        let temporary = crate::files::aside(&path);
+        let temporary = crate::files::Aside::of(&path);
         let shown = path.clone();
         let stream = source.open(0).await?;
         let stream = verified(stream, blob, 0, move |wrong| wrong_file(&shown, wrong));
-        let written = match write_stream(&temporary, stream).await {
-            Ok(()) => fs::rename(&temporary, &path).map_err(Error::io("write", &path)),
-            Err(error) => Err(error),
-        };
-        if written.is_err() {
-            // What is left is of no use; that it could not be removed adds nothing to the first failure.
-            let _ = fs::remove_file(&temporary);
-        }
-        written.map(|()| BlobOutcome::Copied)
+        write_stream(temporary.path(), stream).await?;
+        temporary.put_in_place(&path)?;
+        Ok(BlobOutcome::Copied)
     }
 
     /// Stores a manifest and, with a tag, names it in `index.json` (whole, or not at all).
@@ -291,15 +287,27 @@ impl Layout {
         }
     }
 
+    /// The index under the digest tag of a subject; `None` if there is no such tag.
+    ///
+    /// # Errors
+    /// `NotADigestTag`, `Layout`, `LayoutDigest`, `Io`.
+    pub async fn digest_tag(&self, subject: &Digest) -> Result<Option<TagIndex>> {
+        let tag = oci::digest_tag::of(subject);
+        let manifest = self.try_get_manifest(&ManifestRef::Tag(tag.clone())).await?;
+        let place = format!("oci:{}", self.path.display());
+        manifest
+            .map(|manifest| TagIndex::parse(&place, &tag, &manifest))
+            .transpose()
+    }
+
     /// The referrers of a subject among the manifests of this layout: those under its digest tag, and those that
     /// `index.json` or its indexes name and that refer to it.
     ///
     /// # Errors
     /// `Layout`, `LayoutDigest`, `Io`.
     pub async fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
-        let tag = oci::digest_tag::of(subject);
-        let mut found = match self.try_get_manifest(&ManifestRef::Tag(tag)).await? {
-            Some(index) => index.view().map_err(|e| self.problem(e.to_string()))?.manifests,
+        let mut found = match self.digest_tag(subject).await? {
+            Some(index) => index.entries,
             None => Vec::new(),
         };
         let mut seen: HashSet<Digest> = found.iter().map(|entry| entry.digest).collect();
@@ -325,17 +333,31 @@ impl Layout {
     /// `Layout`, `LayoutDigest`, `Io`.
     pub async fn add_referrers(&self, subject: &Digest, entries: &[Descriptor]) -> Result<Tag> {
         let tag = oci::digest_tag::of(subject);
-        let before = match self.try_get_manifest(&ManifestRef::Tag(tag.clone())).await? {
-            Some(index) => {
-                Some(serde_json::from_slice(&index.bytes).map_err(|e| self.problem(format!("{tag}: {e}")))?)
-            }
-            None => None,
-        };
+        let before = self.digest_tag(subject).await?.map(|index| index.document);
         let changes: Vec<Change> = entries.iter().cloned().map(Change::Append).collect();
         let index = digest_tag::preview(before.as_ref(), &changes);
         let index = Manifest::new(media_type::OCI_INDEX, index.to_string());
         self.put_manifest(&index, Some(&tag)).await?;
         Ok(tag)
+    }
+}
+
+fn check_exists(path: &Path) -> Result<()> {
+    match path.try_exists() {
+        Ok(false) => Err(Error::NoLayout {
+            path: path.to_owned(),
+        }),
+        // What keeps it from being read is told by who reads it.
+        Ok(true) | Err(_) => Ok(()),
+    }
+}
+
+/// Which images there are; lists of references are none that a person would ask for.
+fn hint(mut tags: Vec<String>) -> String {
+    tags.retain(|tag| oci::digest_tag::parse(tag).is_none());
+    match tags.as_slice() {
+        [] => String::new(),
+        tags => format!("; there is: {}", crate::error::clean(&tags.join(", "))),
     }
 }
 
@@ -360,7 +382,8 @@ fn wrong_file(path: &Path, wrong: Wrong) -> Error {
 
 async fn write_stream(path: &Path, mut stream: ByteStream) -> Result<()> {
     let io = |doing| Error::io(doing, path);
-    let file = tokio::fs::File::create_new(path).await.map_err(io("write"))?;
+    // Made at once, so that it is not made after all when this is given up meanwhile.
+    let file = tokio::fs::File::from_std(fs::File::create_new(path).map_err(io("write"))?);
     let mut file = tokio::io::BufWriter::with_capacity(256 * 1024, file);
     while let Some(piece) = stream.next().await {
         file.write_all(&piece?).await.map_err(io("write"))?;
@@ -406,10 +429,7 @@ impl Layout {
                 Some(target) => target.to_string(),
                 None => "an image that could be meant without a tag".to_owned(),
             },
-            hint: match index.tags().join(", ") {
-                tags if tags.is_empty() => String::new(),
-                tags => format!("; there is: {tags}"),
-            },
+            hint: hint(index.tags()),
         })
     }
 

@@ -1,17 +1,21 @@
 //! One request and the head of its answer.
 
 use super::{
-    Body, Request, Response, Transport, header,
+    Body, Request, Response, Transport, USER_AGENT,
+    dial::DialError,
+    header,
+    proxy::{authority, host_and_port},
     retry::{Again, Failure},
 };
 use crate::{
-    Asked, Error,
+    Answer, Asked, Error,
     error::{Phase, clean},
     har::{Begun, Recorded, Recording},
 };
 use awc::{
     ClientRequest, SendClientRequest,
     error::{ConnectError, SendRequestError},
+    http::{Uri, uri},
 };
 use futures_util::StreamExt;
 use std::{cell::Cell, rc::Rc, time::Duration};
@@ -85,7 +89,7 @@ impl Transport {
             last: started,
             complete: true,
         }));
-        let mut sending = start(self.prepared(request), body, &sent);
+        let mut sending = start(self.prepared(request)?, body, &sent);
         let timeouts = self.timeouts();
         loop {
             let Sent { last, complete } = sent.get();
@@ -101,21 +105,49 @@ impl Transport {
         }
     }
 
-    fn prepared(&self, request: &Request) -> ClientRequest {
-        let client = self.client(request.insecure);
-        let mut prepared = client
-            .request(request.method.clone(), request.url.as_str())
+    fn prepared(&self, request: &Request) -> Result<ClientRequest, Failure> {
+        let never = |error| Failure::of(error, Again::Never);
+        let url = &request.url;
+        let proxy = self.setup.proxies.for_url(url).map_err(never)?;
+        // A tunnel is opened by the dialer, and what goes through it knows nothing of the proxy.
+        let proxy = proxy.filter(|_| url.scheme() == "http");
+        let uri = request_uri(url, proxy.is_some()).map_err(|e| protocol(request.asked(), &e.to_string()))?;
+        let (host, port) = (url.host_str().unwrap_or_default(), url.port());
+        let mut prepared = self
+            .client(request)
+            .request(request.method.clone(), uri)
             .no_decompress()
-            .insert_header((header::USER_AGENT, USER_AGENT));
+            .insert_header((header::USER_AGENT, USER_AGENT))
+            .insert_header((
+                header::HOST,
+                port.map_or_else(|| host.to_owned(), |p| format!("{host}:{p}")),
+            ));
+        if let Some(authorization) = proxy.and_then(|proxy| proxy.authorization.as_deref()) {
+            prepared = prepared.insert_header((header::PROXY_AUTHORIZATION, authorization));
+        }
         for (name, value) in &request.headers {
             prepared = prepared.append_header((name.clone(), value.as_str()));
         }
-        prepared
+        Ok(prepared)
     }
 }
 
-/// Told to every registry.
-const USER_AGENT: &str = concat!("referrers-lab/", env!("CARGO_PKG_VERSION"));
+/// A URL as `awc` gets it: always of http, as the dialer adds TLS, and with its port. Its path is what stands in the request
+/// line; a proxy is told the whole URL there.
+///
+/// Source: RFC 9112, section 3.2.
+fn request_uri(url: &url::Url, whole: bool) -> Result<Uri, actix_http::error::HttpError> {
+    let (host, port) = host_and_port(url);
+    let path = match whole {
+        true => &url[..url::Position::AfterQuery],
+        false => &url[url::Position::BeforePath..url::Position::AfterQuery],
+    };
+    let mut parts = uri::Parts::default();
+    parts.scheme = Some(uri::Scheme::HTTP);
+    parts.authority = Some(uri::Authority::try_from(authority(&host, port))?);
+    parts.path_and_query = Some(uri::PathAndQuery::try_from(path)?);
+    Ok(Uri::from_parts(parts)?)
+}
 
 fn start(prepared: ClientRequest, body: Body, sent: &Rc<Cell<Sent>>) -> SendClientRequest {
     match body {
@@ -179,42 +211,38 @@ fn classify_connect(error: ConnectError, request: &Request, connect: &Duration) 
     match error {
         ConnectError::Timeout => Failure::timed_out(at, Phase::Connect, *connect),
         ConnectError::Disconnected => broken(at, "the connection closed before an answer"),
-        ConnectError::Io(error) => match tls_problem(&error, request) {
-            Some(why) => Failure::of(
-                Error::Tls {
-                    at: Box::new(at),
-                    host: request.registry.to_string(),
-                    why,
-                },
-                Again::Never,
-            ),
-            None => Failure::of(unreachable_at(at, &error.to_string()), Again::Refused),
+        ConnectError::Io(error) => match error.downcast::<DialError>() {
+            Ok(error) => classify_dial(error, request, connect),
+            Err(error) => Failure::of(unreachable_at(at, &error.to_string()), Again::Refused),
         },
-        ConnectError::Resolver(error) => {
-            let why = format!("the host name cannot be resolved: {error}");
-            Failure::of(unreachable_at(at, &why), Again::Never)
-        }
         other => Failure::of(unreachable_at(at, &other.to_string()), Again::Never),
     }
 }
 
-/// Why the TLS handshake failed, if that is what failed.
-fn tls_problem(error: &std::io::Error, request: &Request) -> Option<String> {
-    if request.url.scheme() != "https" {
-        return None;
-    }
-    let inner = error.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>());
-    match (inner, error.kind()) {
-        (Some(rustls::Error::InvalidMessage(_)), _) => {
-            Some("the other side does not speak TLS, it may be a plain http registry".to_owned())
+fn classify_dial(error: DialError, request: &Request, connect: &Duration) -> Failure {
+    let at = request.asked();
+    match error {
+        DialError::TimedOut => Failure::timed_out(at, Phase::Connect, *connect),
+        DialError::Unconnected(error) => Failure::of(unreachable_at(at, &error.to_string()), Again::Refused),
+        error @ DialError::Unresolved(_) => Failure::of(unreachable_at(at, &error.to_string()), Again::Never),
+        DialError::Proxy { proxy, why } => {
+            let (at, why) = (Box::new(at), clean(&why));
+            Failure::of(Error::Proxy { at, proxy, why }, Again::Never)
         }
-        (Some(inner), _) => Some(inner.to_string()),
-        (None, std::io::ErrorKind::InvalidInput) => Some(
-            "the host is no name that a certificate could have; IPv6 addresses are not supported with https"
-                .to_owned(),
-        ),
-        (None, std::io::ErrorKind::UnexpectedEof) => Some("the other side closed the handshake".to_owned()),
-        (None, _) => None,
+        DialError::Tls(why) => {
+            let (at, host) = (Box::new(at), request.registry.to_string());
+            Failure::of(Error::Tls { at, host, why }, Again::Never)
+        }
+        error @ DialError::ProxyWantsPassword(_) => {
+            let answer = Answer {
+                status: 407,
+                code: None,
+                message: Some(error.to_string()),
+            };
+            let (at, answer, hint) = (Box::new(at), Box::new(answer), String::new());
+            Failure::of(Error::NotAuthorised { at, answer, hint }, Again::Never)
+        }
+        DialError::Setup(error) => Failure::of(error, Again::Never),
     }
 }
 

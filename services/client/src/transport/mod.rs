@@ -4,11 +4,14 @@
 //! ([`crate::session`]); `awc` follows none, decompresses nothing, and has no timeouts but those given here.
 
 mod body;
+mod dial;
 mod exchange;
+mod proxy;
 mod retry;
 mod tls;
 
 pub(crate) use body::Response;
+pub use proxy::Proxies;
 
 use crate::{Asked, Error, Result, Timeouts, har::Recorder, redact, repository::ByteStream};
 use bytes::Bytes;
@@ -20,6 +23,8 @@ pub(crate) use awc::http::{Method, header};
 
 /// How many connections are open at once, over all registries. A copy needs two for each blob under way.
 const MAX_CONNECTIONS: usize = 128;
+/// Told to every registry.
+const USER_AGENT: &str = concat!("referrers-lab/", env!("CARGO_PKG_VERSION"));
 
 /// What a request carries.
 pub(crate) enum Body {
@@ -65,12 +70,15 @@ pub(crate) struct Setup {
     pub attempts: u32,
     pub backoff: Duration,
     pub recorder: Option<Recorder>,
+    pub proxies: Rc<Proxies>,
 }
 
 /// Connections, and how requests go over them.
 pub(crate) struct Transport {
     setup: Setup,
     extra_roots: Vec<rustls::pki_types::CertificateDer<'static>>,
+    /// One for each kind of connection: `awc` keeps connections by host and port alone, and takes all for plain ones.
+    plain: OnceCell<awc::Client>,
     checked: OnceCell<awc::Client>,
     unchecked: OnceCell<awc::Client>,
 }
@@ -87,6 +95,7 @@ impl Transport {
         Ok(Transport {
             setup,
             extra_roots,
+            plain: OnceCell::new(),
             checked: OnceCell::new(),
             unchecked: OnceCell::new(),
         })
@@ -151,26 +160,38 @@ impl Transport {
         }
     }
 
-    fn client(&self, insecure: bool) -> &awc::Client {
-        let insecure = insecure || self.setup.insecure;
-        let cell = if insecure { &self.unchecked } else { &self.checked };
-        cell.get_or_init(|| {
-            let tls = match insecure {
-                true => tls::unchecked(),
-                false => tls::checked(&self.extra_roots),
-            };
-            let connector = awc::Connector::new()
-                .rustls_0_23(std::sync::Arc::new(tls))
-                .timeout(self.setup.timeouts.connect)
-                .handshake_timeout(self.setup.timeouts.connect)
-                .limit(MAX_CONNECTIONS);
-            awc::Client::builder()
-                .connector(connector)
-                .disable_redirects()
-                .disable_timeout()
-                .no_default_headers()
-                .finish()
-        })
+    /// The connections that a request goes over.
+    fn client(&self, request: &Request) -> &awc::Client {
+        let encrypted = request.url.scheme() == "https";
+        match (encrypted, request.insecure || self.setup.insecure) {
+            (false, _) => self.plain.get_or_init(|| self.make_client(None)),
+            (true, false) => self
+                .checked
+                .get_or_init(|| self.make_client(Some(tls::checked(&self.extra_roots)))),
+            (true, true) => self
+                .unchecked
+                .get_or_init(|| self.make_client(Some(tls::unchecked()))),
+        }
+    }
+
+    fn make_client(&self, tls: Option<rustls::ClientConfig>) -> awc::Client {
+        let step = self.setup.timeouts.connect;
+        let dialer = dial::Dialer {
+            tls: tls.map(std::sync::Arc::new),
+            proxies: Rc::clone(&self.setup.proxies),
+            step,
+        };
+        let connector = awc::Connector::new()
+            .connector(dialer)
+            // The dialer's own limit for each of its steps comes first.
+            .timeout(step.saturating_mul(dial::STEPS + 1))
+            .limit(MAX_CONNECTIONS);
+        awc::Client::builder()
+            .connector(connector)
+            .disable_redirects()
+            .disable_timeout()
+            .no_default_headers()
+            .finish()
     }
 }
 

@@ -5,6 +5,7 @@
 mod authorising;
 mod copying;
 mod lies;
+mod proxies;
 mod references;
 mod tls;
 mod transfers;

@@ -4,7 +4,7 @@ use crate::{assert_error, options, repository_of, run};
 use client::{Client, Error, ExitCode, Options, Settings, Tls};
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use std::path::Path;
-use testkit::{Certificate, Registry};
+use testkit::{Certificate, Registry, Relay};
 
 fn start(folder: &Path) -> (Registry, Certificate) {
     let certificate = Certificate::in_folder(folder);
@@ -118,4 +118,26 @@ fn a_certificate_that_expired_or_is_for_another_name_is_refused_with_the_reason(
         );
         ping(&host, Tls::Insecure, options()).expect("not checked");
     }
+}
+
+#[test]
+fn a_certificate_for_an_ipv6_address_is_checked_against_that_address() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::create_dir(folder.path().join("unused")).expect("a folder");
+    let params = CertificateParams::new(vec!["::1".to_owned()]).expect("parameters");
+    let (registry, certificate) = start_with(folder.path(), &params);
+    let Some(relay) = Relay::on_ipv6(registry.address()) else {
+        println!("skipped: no IPv6 here");
+        return;
+    };
+    let trusting = || Options {
+        ca_certs: vec![certificate.clone()],
+        ..options()
+    };
+    assert!(relay.host().starts_with("[::1]:"), "{}", relay.host());
+    ping(&relay.host(), Tls::Enabled, trusting()).expect("trusted");
+    ping(&relay.host(), Tls::Insecure, options()).expect("not checked");
+    // The same certificate is not one for the registry's other address.
+    let error = ping(&registry.host(), Tls::Enabled, trusting()).expect_err("for ::1 alone");
+    assert_error(&error, ExitCode::Unreachable, &["TLS failed", "127.0.0.1"]);
 }

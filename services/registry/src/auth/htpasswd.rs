@@ -149,6 +149,20 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_is_not_there_costs_as_much_as_the_dearest_that_is() {
+        let salt = "CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW";
+        for (costs, expected) in [(&[4_u32][..], USUAL_COST), (&[4, 7, 6], 7)] {
+            let lines: Vec<String> = costs
+                .iter()
+                .map(|cost| format!("u{cost}:$2y$0{cost}${salt}"))
+                .collect();
+            let users = Users::parse(&lines.join("\n")).expect("users");
+            let nobody: bcrypt::HashParts = users.nobody.parse().expect("a hash");
+            assert_eq!(nobody.get_cost(), expected, "{costs:?}");
+        }
+    }
+
+    #[test]
     fn a_line_that_was_made_here_is_read_here() {
         let line = line("alice", "right").expect("a line");
         let users = Users::parse(&line).expect("users");

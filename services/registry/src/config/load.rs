@@ -124,9 +124,11 @@ impl Config {
     ) -> Result<Config, ConfigError> {
         let overrides = Overrides::collect(variables)?;
         let file = base.name();
-        let builder = ::config::Config::builder().add_source(File::from_str(&base.text()?, FileFormat::Yaml));
-        let layers = builder
-            .add_source(overrides.clone())
+        let below = ::config::Config::builder().add_source(File::from_str(&base.text()?, FileFormat::Yaml));
+        let layers = overrides
+            .entries
+            .iter()
+            .fold(below, |layers, entry| layers.add_source(entry.clone()))
             .build()
             .map_err(|error| ConfigError::Syntax {
                 path: PathBuf::from(&file),
@@ -134,8 +136,8 @@ impl Config {
             })?;
         let refused = |at: String, message: String| ConfigError::Value {
             origin: overrides.variable_of(&at).unwrap_or_else(|| file.clone()),
-            at,
-            message,
+            at: printable(&at),
+            message: printable(&message),
         };
         let config: Config = serde_path_to_error::deserialize(layers)
             .map_err(|error| refused(error.path().to_string(), reason(error.inner())))?;
@@ -206,6 +208,15 @@ impl Config {
     }
 }
 
+/// Escapes control characters: a key may hold any.
+fn printable(text: &str) -> String {
+    let escape = |c: char| match c.is_control() {
+        true => c.escape_default().to_string(),
+        false => c.to_string(),
+    };
+    text.chars().map(escape).collect()
+}
+
 /// The error's own words; where it stands is told beside it.
 fn reason(error: &::config::ConfigError) -> String {
     match error {
@@ -233,11 +244,21 @@ pub(super) fn present<'de, T: Deserialize<'de> + Default, D: Deserializer<'de>>(
     Ok(Some(Option::<T>::deserialize(deserializer)?.unwrap_or_default()))
 }
 
-/// The variables that are ours, as a layer of the configuration.
+/// The variables that are ours, sorted by key: each is a layer over those before it, so that one variable can say more
+/// about what another has set.
 #[derive(Clone, Debug)]
 struct Overrides {
-    /// Path of the key, name of the variable, value.
-    entries: Vec<(String, String, Value)>,
+    entries: Vec<Override>,
+}
+
+/// One variable, as a layer of the configuration.
+#[derive(Clone, Debug)]
+struct Override {
+    /// Path of the key.
+    key: String,
+    /// Name of the variable.
+    name: String,
+    value: Value,
 }
 
 impl Overrides {
@@ -254,7 +275,7 @@ impl Overrides {
                 continue;
             }
             let refused = |message: &str| ConfigError::Variable {
-                name: name.to_owned(),
+                name: printable(name),
                 message: message.to_owned(),
             };
             let value = value
@@ -267,25 +288,51 @@ impl Overrides {
                 ),
                 None => (key, parse(value).map_err(|message| refused(&message))?),
             };
-            entries.push((key, name.to_owned(), value));
+            entries.push(Override {
+                key,
+                name: name.to_owned(),
+                value,
+            });
         }
-        entries.sort_by(|a, b| a.0.cmp(&b.0));
+        entries.sort_by(|a, b| (&a.key, &a.name).cmp(&(&b.key, &b.name)));
+        Overrides::refuse_hidden(&entries)?;
         Ok(Overrides { entries })
     }
 
-    /// The variable that sets this key, or one above it.
+    /// Refuses a text where another variable sets a key of the map that should be there: the text would be of no effect.
+    fn refuse_hidden(entries: &[Override]) -> Result<(), ConfigError> {
+        for entry in entries
+            .iter()
+            .filter(|entry| !matches!(entry.value.kind, ValueKind::Table(_)))
+        {
+            let below = |other: &&Override| other.key != entry.key && is_within(&other.key, &entry.key);
+            if let Some(other) = entries.iter().find(below) {
+                return Err(ConfigError::Variable {
+                    name: printable(&entry.name),
+                    message: format!(
+                        "expected a map, because {} sets a key in it",
+                        printable(&other.name)
+                    ),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// The variable that sets this key, or one above it; the one that had the last word.
     fn variable_of(&self, at: &str) -> Option<String> {
-        let sets = |key: &str| {
-            at == key
-                || at
-                    .strip_prefix(key)
-                    .is_some_and(|rest| rest.starts_with(['.', '[']))
-        };
         self.entries
             .iter()
-            .find(|(key, ..)| sets(key))
-            .map(|(_, name, _)| format!("environment variable {name}"))
+            .rev()
+            .find(|entry| is_within(at, &entry.key))
+            .map(|entry| format!("environment variable {}", printable(&entry.name)))
     }
+}
+
+/// Whether a path is that of a key, or of something in it.
+fn is_within(path: &str, key: &str) -> bool {
+    path.strip_prefix(key)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
 /// The child that a variable of [`SELECTORS`] names.
@@ -306,18 +353,13 @@ fn parse(text: &str) -> Result<Value, String> {
         .ok_or_else(|| format!("{text:?} is not a list or map in YAML"))
 }
 
-impl Source for Overrides {
+impl Source for Override {
     fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
         Box::new(self.clone())
     }
 
     fn collect(&self) -> Result<Map<String, Value>, ::config::ConfigError> {
-        // Sorted by key, and a map keeps them apart; a key and one above it are both kept, by their different names.
-        Ok(self
-            .entries
-            .iter()
-            .map(|(key, _, value)| (key.clone(), value.clone()))
-            .collect())
+        Ok(Map::from([(self.key.clone(), self.value.clone())]))
     }
 }
 
@@ -478,6 +520,10 @@ extensions: {oci: {artifacts: [referrers], ext: [discover]}}
         for (yaml, expected) in [
             ("version: 0.2", r#"FILE: version: "0.2" is not a version"#),
             (
+                "http: {headers: {\"X\\r\\nY\\e[2J\": [a]}}",
+                r"FILE: http.headers.X\r\nY\u{1b}[2J: not the name of a header",
+            ),
+            (
                 "http: {addr: here}",
                 r#"FILE: http.addr: "here" is not an address to listen on: expected host:port"#,
             ),
@@ -629,6 +675,11 @@ extensions: {oci: {artifacts: [referrers], ext: [discover]}}
                 "environment variable REGISTRY_HTTP_ADR: http.adr: unknown field",
             ),
             (
+                "REGISTRY_HTTP_\u{13}",
+                "x",
+                "environment variable REGISTRY_HTTP_\\u{13}: http.\\u{13}: unknown field",
+            ),
+            (
                 "REGISTRY_HTTP_ADDR",
                 "x",
                 "environment variable REGISTRY_HTTP_ADDR: http.addr: \"x\" is not",
@@ -651,6 +702,39 @@ extensions: {oci: {artifacts: [referrers], ext: [discover]}}
         ] {
             let error = load("", &[(name, value)]).expect_err(name);
             assert!(error.starts_with(expected), "{name}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_variable_says_more_about_a_map_that_another_has_set() {
+        // Often: it must not depend on the order that a hash map happens to have.
+        for _ in 0..50 {
+            let config = load(
+                "",
+                &[
+                    ("REGISTRY_HTTP_LIMITS_WORKERS", "3"),
+                    (
+                        "REGISTRY_HTTP",
+                        "{addr: ':7', limits: {workers: 2, connections: 9}}",
+                    ),
+                    ("REGISTRY_HTTP_ADDR", ":8"),
+                ],
+            )
+            .expect("a configuration");
+            assert_eq!(config.http.addr.to_string(), ":8");
+            assert_eq!(
+                (config.http.limits.workers, config.http.limits.connections),
+                (3, 9)
+            );
+            for variables in [
+                [("REGISTRY_HTTP", "junk"), ("REGISTRY_HTTP_ADDR", ":8")],
+                [("REGISTRY_HTTP_ADDR", ":8"), ("REGISTRY_HTTP", "[junk]")],
+            ] {
+                assert_eq!(
+                    load("", &variables).expect_err("hidden").to_string(),
+                    "environment variable REGISTRY_HTTP: expected a map, because REGISTRY_HTTP_ADDR sets a key in it"
+                );
+            }
         }
     }
 

@@ -29,14 +29,30 @@ pub enum Mounted {
 impl Registry {
     /// What is known about a blob without asking storage.
     pub fn known_blob(&self, name: &RepositoryName, digest: &Digest) -> Option<Blob> {
+        if self.is_known_damaged(digest) {
+            return None;
+        }
         self.0.blobs.get(&(name.clone(), *digest))
     }
 
     /// Size of a blob that this repository has; `None` if it has not.
     ///
     /// # Errors
-    /// The store cannot be read.
+    /// The store cannot be read; `Damaged` if the blob was found so.
     pub fn blob_size(&self, name: &RepositoryName, digest: &Digest) -> Result<Option<u64>> {
+        match self.linked_size(name, digest)? {
+            Some(_) if self.is_known_damaged(digest) => Err(Error::Damaged { digest: *digest }),
+            size => Ok(size),
+        }
+    }
+
+    /// Size of a blob that something new may rely on: one that is known to be damaged must be pushed again first.
+    pub(super) fn good_blob_size(&self, name: &RepositoryName, digest: &Digest) -> Result<Option<u64>> {
+        let size = self.linked_size(name, digest)?;
+        Ok(size.filter(|_| !self.is_known_damaged(digest)))
+    }
+
+    fn linked_size(&self, name: &RepositoryName, digest: &Digest) -> Result<Option<u64>> {
         let key = (name.clone(), *digest);
         if let Some(blob) = self.0.blobs.get(&key) {
             return Ok(Some(blob.size));
@@ -87,28 +103,6 @@ impl Registry {
         Ok(Content::Memory(bytes))
     }
 
-    /// Whether this content was read whole before, and had its digest: then it need not be hashed again while it is sent.
-    pub fn is_known_whole(&self, digest: &Digest) -> bool {
-        self.0.whole.get(digest).is_some()
-    }
-
-    /// Tells of a content that was read whole and had its digest.
-    pub fn remember_whole(&self, digest: &Digest) {
-        self.0.whole.insert(*digest, (), 0);
-    }
-
-    /// Reads a small content and makes sure that it is what its digest says.
-    pub(super) fn read_whole(&self, digest: &Digest, content: &Content) -> Result<Bytes> {
-        let bytes = content
-            .read_all()
-            .map_err(|source| crate::storage::StorageError::new("read", digest, source))?;
-        if digest.matches(&bytes) {
-            Ok(bytes)
-        } else {
-            Err(Error::Damaged { digest: *digest })
-        }
-    }
-
     /// Makes a content a blob of this repository. The caller holds a lease of the content.
     pub(super) fn link_blob(&self, name: &RepositoryName, digest: &Digest, size: u64) -> Result<()> {
         let key = Key::Blob(name.clone(), *digest);
@@ -134,10 +128,12 @@ impl Registry {
     ) -> Result<Mounted> {
         self.require_writable()?;
         let _lease = self.0.locks.lease(*digest);
-        let size = match (self.blob_size(name, digest)?, from) {
+        let size = match (self.good_blob_size(name, digest)?, from) {
             (Some(size), _) => Some(size),
-            (None, Some(from)) => self.blob_size(from, digest)?,
-            (None, None) => self.size_anywhere(digest)?,
+            (None, Some(from)) => self.good_blob_size(from, digest)?,
+            (None, None) => self
+                .size_anywhere(digest)?
+                .filter(|_| !self.is_known_damaged(digest)),
         };
         match size {
             Some(size) => {

@@ -4,9 +4,10 @@
 //! offers what it read with [`Cache::fill`], which is refused if anything was changed meanwhile: so a slow reader never puts
 //! an old value over a new one.
 
+use foldhash::quality::RandomState;
 use std::{
     collections::HashMap,
-    hash::{BuildHasher, Hash, RandomState},
+    hash::{BuildHasher, Hash},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -22,9 +23,12 @@ pub(super) struct Cache<K, V> {
     generation_bytes: usize,
 }
 
+/// Keys are hashed quickly: who finds many that collide makes a look-up read one shard's worth of them, and a shard is small.
+type Table<K, V> = HashMap<K, (V, usize), RandomState>;
+
 struct Shard<K, V> {
-    young: HashMap<K, (V, usize)>,
-    old: HashMap<K, (V, usize)>,
+    young: Table<K, V>,
+    old: Table<K, V>,
     young_bytes: usize,
     changes: u64,
 }
@@ -38,7 +42,7 @@ impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
     pub(super) fn new(bytes: usize) -> Cache<K, V> {
         Cache {
             shards: std::array::from_fn(|_| Mutex::new(Shard::new())),
-            hasher: RandomState::new(),
+            hasher: RandomState::default(),
             generation_bytes: bytes / SHARDS / 2,
         }
     }
@@ -94,8 +98,8 @@ impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
 impl<K: Hash + Eq, V> Shard<K, V> {
     fn new() -> Shard<K, V> {
         Shard {
-            young: HashMap::new(),
-            old: HashMap::new(),
+            young: Table::default(),
+            old: Table::default(),
             young_bytes: 0,
             changes: 0,
         }

@@ -1,5 +1,6 @@
 //! What can go wrong, as facts.
 
+use super::Client;
 use crate::storage::StorageError;
 use oci::{Digest, ManifestError, ManifestRef, RepositoryName, Tag};
 
@@ -64,6 +65,14 @@ pub enum Error {
     /// Too many sessions are open.
     #[error("{limit} upload sessions are open: finish or cancel some")]
     TooManyUploads {
+        /// The limit.
+        limit: usize,
+    },
+    /// One client has too many sessions open.
+    #[error("{client} has {limit} upload sessions open, as many as one client may: finish or cancel some")]
+    TooManyUploadsOfClient {
+        /// Whose they are.
+        client: Client,
         /// The limit.
         limit: usize,
     },

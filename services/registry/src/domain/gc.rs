@@ -9,7 +9,7 @@
 //!
 //! Source: Proposal E, "Garbage Collection".
 
-use super::{Registry, Result, graph::Graph, manifests::removal};
+use super::{Abandoned, Purged, Registry, Result, graph::Graph, manifests::removal};
 use crate::storage::{Change, Key};
 use oci::{Digest, RepositoryName};
 use std::{
@@ -22,6 +22,8 @@ use std::{
 pub struct Collect {
     /// Only tell what would go.
     pub dry_run: bool,
+    /// Whether uploads that rested for too long go with the garbage.
+    pub uploads: bool,
     /// The time that ages are reckoned from.
     pub now: SystemTime,
 }
@@ -35,6 +37,8 @@ pub enum Garbage {
     Blob(RepositoryName, Digest),
     /// A content that no repository has, and its bytes.
     Content(Digest, u64),
+    /// An upload that nobody goes on with.
+    Upload(Abandoned),
 }
 
 /// What a collection came to.
@@ -48,8 +52,8 @@ pub struct Collected {
     pub contents: usize,
     /// Their bytes.
     pub bytes: u64,
-    /// Upload sessions that had rested for too long.
-    pub uploads: usize,
+    /// Upload sessions that had rested for too long, and what they had received.
+    pub uploads: Purged,
 }
 
 /// What is to go from a repository.
@@ -97,11 +101,14 @@ impl Registry {
         self.require_writable()?;
         let _alone = self.0.locks.collect();
         let mut collected = Collected::default();
-        if !how.dry_run {
-            collected.uploads = self.purge_uploads(how.now)?;
-            if let Some(before) = how.now.checked_sub(self.0.limits.garbage_age) {
-                self.storage().remove_leftovers(before)?;
-            }
+        if how.uploads {
+            collected.uploads =
+                self.purge_uploads(how, &mut |upload| each(&Garbage::Upload(upload.clone())))?;
+        }
+        if !how.dry_run
+            && let Some(before) = how.now.checked_sub(self.0.limits.garbage_age)
+        {
+            self.storage().remove_leftovers(before)?;
         }
         // From here on every push is noted: it may make use of a content that looks unused.
         let notes = self.0.locks.note_leases();
@@ -224,6 +231,9 @@ impl Registry {
         }
         for digest in &doomed.blobs {
             self.0.blobs.remove(&(name.clone(), *digest));
+        }
+        if committed.is_err() {
+            self.forget_lists(name, &[]);
         }
         committed?;
         Ok(doomed)

@@ -25,7 +25,7 @@ pub(super) struct Locks {
 #[derive(Default)]
 struct Leases {
     held: HashMap<Digest, usize>,
-    /// While garbage is collected: every content leased since the collection began.
+    /// While garbage is collected: every content leased when the collection began, or since.
     since_mark: Option<HashSet<Digest>>,
 }
 
@@ -93,9 +93,10 @@ impl Locks {
         lock(&self.collection)
     }
 
-    /// Begins to note every content that is leased, until the returned value is dropped.
+    /// Begins to note every content that is leased or will be, until the returned value is dropped.
     pub(super) fn note_leases(&self) -> LeaseNotes<'_> {
-        lock(&self.leases).since_mark = Some(HashSet::new());
+        let mut leases = lock(&self.leases);
+        leases.since_mark = Some(leases.held.keys().copied().collect());
         LeaseNotes { locks: self }
     }
 }
@@ -106,7 +107,7 @@ pub(super) struct LeaseNotes<'a> {
 }
 
 impl LeaseNotes<'_> {
-    /// Does something to a content unless it is leased or was since the notes began; no lease begins meanwhile.
+    /// Does something to a content unless it was leased at any time since the notes began; no lease begins meanwhile.
     pub(super) fn unless_leased<T>(&self, digest: &Digest, action: impl FnOnce() -> T) -> Option<T> {
         let leases = lock(&self.locks.leases);
         let noted = leases
@@ -154,5 +155,23 @@ impl Drop for Lease<'_> {
                 leases.held.remove(&self.digest);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_that_began_before_the_notes_and_ended_since_counts() {
+        let (early, late, never) = (Digest::sha256(b"e"), Digest::sha256(b"l"), Digest::sha256(b"n"));
+        let locks = Locks::default();
+        let before = locks.lease(early);
+        let notes = locks.note_leases();
+        drop(before);
+        drop(locks.lease(late));
+        assert_eq!(notes.unless_leased(&early, || ()), None);
+        assert_eq!(notes.unless_leased(&late, || ()), None);
+        assert_eq!(notes.unless_leased(&never, || ()), Some(()));
     }
 }

@@ -4,7 +4,11 @@ use super::{Error, Expect, Registry, Result};
 use crate::storage::{Change, Key};
 use bytes::Bytes;
 use oci::{Digest, ManifestRef, ManifestView, RepositoryName, Tag};
-use std::sync::Arc;
+use std::{
+    any::Any,
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 /// A manifest as it was pushed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,23 +17,55 @@ pub struct Manifest {
     pub digest: Digest,
     /// The digest's text, ready to be sent.
     pub digest_text: Bytes,
-    /// The digest's text in quotes, ready to be sent as an entity tag.
-    pub entity_tag: Bytes,
     /// The `Content-Type` that it was pushed with.
     pub media_type: Bytes,
     /// The bytes.
     pub body: Bytes,
+    /// What whoever answers requests makes of it once, such as headers.
+    pub kept: Kept,
+}
+
+/// Room for one value of any type, made at its first need. It is no part of what it is kept with: all are equal, and a clone
+/// is empty.
+#[derive(Default)]
+pub struct Kept(OnceLock<Box<dyn Any + Send + Sync>>);
+
+impl Kept {
+    /// The value, made now if there is none yet.
+    pub fn get_or<T: Any + Clone + Send + Sync>(&self, make: impl Fn() -> T) -> T {
+        let kept = self.0.get_or_init(|| Box::new(make()));
+        kept.downcast_ref().cloned().unwrap_or_else(make)
+    }
+}
+
+impl Clone for Kept {
+    fn clone(&self) -> Kept {
+        Kept::default()
+    }
+}
+
+impl PartialEq for Kept {
+    fn eq(&self, _: &Kept) -> bool {
+        true
+    }
+}
+
+impl Eq for Kept {}
+
+impl fmt::Debug for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Kept")
+    }
 }
 
 impl Manifest {
     pub(super) fn new(digest: Digest, media_type: Bytes, body: Bytes) -> Manifest {
-        let text = digest.to_string();
         Manifest {
             digest,
-            entity_tag: format!("\"{text}\"").into(),
-            digest_text: text.into(),
+            digest_text: digest.to_string().into(),
             media_type,
             body,
+            kept: Kept::default(),
         }
     }
 
@@ -42,7 +78,7 @@ impl Manifest {
     }
 
     fn weight(&self) -> usize {
-        self.body.len() + 3 * self.digest_text.len()
+        self.body.len() + 4 * self.digest_text.len()
     }
 }
 
@@ -154,7 +190,7 @@ impl Registry {
         if removed.is_ok() {
             self.remember_tag(name, tag, None);
         } else {
-            self.0.tags.remove(&(name.clone(), tag.clone()));
+            self.forget_lists(name, std::slice::from_ref(tag));
         }
         Ok(removed?)
     }
@@ -189,15 +225,26 @@ impl Registry {
             .collect();
         changes.extend(removal(name, digest, &subjects));
         let committed = self.storage().commit(&changes);
-        for tag in &tags {
-            if committed.is_ok() {
+        self.0.manifests.remove(&(name.clone(), *digest));
+        if committed.is_ok() {
+            for tag in &tags {
                 self.remember_tag(name, tag, None);
-            } else {
-                self.0.tags.remove(&(name.clone(), tag.clone()));
             }
+            self.forget_referrer(name, digest);
+        } else {
+            self.forget_lists(name, &tags);
         }
-        self.forget_manifest(name, digest);
         Ok(committed?)
+    }
+
+    /// A change of these tags, or of what is listed in a repository, failed: some of it may have been applied. All that memory
+    /// knows of them is read again when it is asked for next.
+    pub(super) fn forget_lists(&self, name: &RepositoryName, tags: &[Tag]) {
+        for tag in tags {
+            self.0.tags.remove(&(name.clone(), tag.clone()));
+        }
+        self.0.tag_lists.drop_list(name);
+        self.0.referrer_lists.drop_lists(name);
     }
 
     /// Tells of a manifest that was removed.

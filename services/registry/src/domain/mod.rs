@@ -14,6 +14,7 @@ mod gc;
 mod graph;
 mod locks;
 mod manifests;
+mod purge;
 mod push;
 mod referrers;
 mod session_id;
@@ -23,13 +24,16 @@ mod upgrade;
 mod uploads;
 mod usage;
 mod verify;
+mod whole;
 
 pub use blobs::{Blob, Mounted};
 pub use error::Error;
 pub use gc::{Collect, Collected, Garbage};
-pub use manifests::Manifest;
+pub use manifests::{Kept, Manifest};
+pub use purge::{Abandoned, Purged};
 pub use push::{Expect, ManifestPush, Pushed};
 pub use referrers::{ReferrerPage, ReferrerQuery};
+pub use sessions::Client;
 pub use tags::Page;
 pub use upgrade::Indexed;
 pub use uploads::{Receiving, UploadStatus};
@@ -99,6 +103,8 @@ pub struct Limits {
     pub max_manifest_bytes: usize,
     /// The most upload sessions that may be open at once.
     pub max_uploads: usize,
+    /// The most of them that one client may have open, of those begun in this process; 0 for any number.
+    pub max_client_uploads: usize,
     /// How long an upload may rest before it is purged.
     pub upload_age: Duration,
     /// How long content that nothing reaches is kept: a push puts its blobs first and its manifest last.
@@ -120,6 +126,7 @@ impl Default for Limits {
         Limits {
             max_manifest_bytes: oci::MAX_MANIFEST_BYTES,
             max_uploads: 10_000,
+            max_client_uploads: 1_000,
             upload_age: Duration::from_secs(7 * 24 * 3600),
             garbage_age: Duration::from_secs(3600),
             manifest_cache_bytes: 16 * MIB,
@@ -141,8 +148,7 @@ struct Inner {
     locks: Locks,
     manifests: Cache<(RepositoryName, Digest), Arc<Manifest>>,
     blobs: Cache<(RepositoryName, Digest), Blob>,
-    /// Large contents that were read to their end and had their digest.
-    whole: Cache<Digest, ()>,
+    whole: whole::Whole,
     /// Where tags lead; `None` for a tag that is known not to be there.
     tags: Cache<(RepositoryName, Tag), Option<Digest>>,
     tag_lists: tags::TagLists,
@@ -164,7 +170,7 @@ impl Registry {
         let registry = Registry(Arc::new(Inner {
             manifests: Cache::new(limits.manifest_cache_bytes),
             blobs: Cache::new(limits.blob_cache_bytes),
-            whole: Cache::new(limits.blob_cache_bytes / 4),
+            whole: whole::Whole::new(limits.blob_cache_bytes / 4),
             tags: Cache::new(limits.tag_cache_bytes),
             tag_lists: tags::TagLists::new(limits.list_cache_bytes),
             referrer_lists: referrers::ReferrerLists::new(limits.list_cache_bytes),

@@ -151,7 +151,7 @@ impl Registry {
                 .chain(&view.blobs)
                 .filter(|blob| !may_be_elsewhere(blob))
             {
-                if self.blob_size(name, &blob.digest)?.is_none() {
+                if self.good_blob_size(name, &blob.digest)?.is_none() {
                     blobs.insert(blob.digest);
                 }
             }
@@ -159,7 +159,8 @@ impl Registry {
         if self.0.capabilities.complete_indexes {
             for child in &view.manifests {
                 // An index may hold anything by digest; what is not a manifest here may be a blob.
-                if !self.has_manifest(name, &child.digest)? && self.blob_size(name, &child.digest)?.is_none()
+                if !self.has_manifest(name, &child.digest)?
+                    && self.good_blob_size(name, &child.digest)?.is_none()
                 {
                     manifests.insert(child.digest);
                 }
@@ -201,15 +202,11 @@ impl Registry {
             let key = Key::Tag(name.clone(), tag.clone());
             Change::Put(key, manifest.digest_text.clone())
         }));
+        self.make_way(&digest, manifest.body.len() as u64, Some(&manifest.body))?;
         self.storage().put_content(&digest, &manifest.body)?;
         if let Err(error) = self.storage().commit(&changes) {
-            // Some of it may have been applied: read again what is asked for next.
             self.0.manifests.remove(&(name.clone(), digest));
-            for tag in tags {
-                self.0.tags.remove(&(name.clone(), tag.clone()));
-            }
-            self.0.tag_lists.drop_list(name);
-            self.0.referrer_lists.drop_lists(name);
+            self.forget_lists(name, tags);
             return Err(error.into());
         }
         let subjects = entries.iter().map(|entry| entry.subject).collect();

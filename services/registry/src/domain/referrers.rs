@@ -39,7 +39,7 @@ pub struct ReferrerQuery {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReferrerPage {
     /// The descriptors, as the inside of a JSON array: separated by commas, without brackets.
-    pub json: String,
+    pub json: Bytes,
     /// The last digest, if more follow it.
     pub next: Option<Digest>,
 }
@@ -66,12 +66,17 @@ struct Entry {
     json: Bytes,
 }
 
+/// How large a page may be, in bytes and in descriptors.
+type Extent = (usize, Option<usize>);
+
 /// The referrers of one subject.
 #[derive(Default)]
 struct Listed {
     entries: BTreeMap<Digest, Entry>,
     types: Vec<Box<str>>,
     bytes: usize,
+    /// The first page of all types, as it was last asked for: joining thousands of descriptors costs as much as sending them.
+    first: Mutex<Option<(Extent, ReferrerPage)>>,
     /// Where the digest tag led when its entries were merged.
     tag: Option<Digest>,
     /// Whether the digest tag listed manifests that were not there.
@@ -79,7 +84,13 @@ struct Listed {
 }
 
 impl Listed {
+    /// The page that is kept.
+    fn first(&self) -> MutexGuard<'_, Option<(Extent, ReferrerPage)>> {
+        self.first.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn insert(&mut self, digest: Digest, source: Source, artifact_type: Option<&str>, json: Bytes) {
+        *self.first() = None;
         let artifact_type = artifact_type.map(|text| self.type_number(text));
         self.bytes += json.len() + ENTRY_BYTES;
         let entry = Entry {
@@ -93,6 +104,7 @@ impl Listed {
     }
 
     fn remove(&mut self, digest: &Digest) {
+        *self.first() = None;
         if let Some(removed) = self.entries.remove(digest) {
             self.bytes -= removed.json.len() + ENTRY_BYTES;
         }
@@ -109,6 +121,21 @@ impl Listed {
     }
 
     fn page(&self, query: &ReferrerQuery) -> ReferrerPage {
+        if query.artifact_type.is_some() || query.last.is_some() {
+            return self.make_page(query);
+        }
+        let extent = (query.max_bytes, query.max_count);
+        if let Some((of, page)) = &*self.first()
+            && *of == extent
+        {
+            return page.clone();
+        }
+        let page = self.make_page(query);
+        *self.first() = Some((extent, page.clone()));
+        page
+    }
+
+    fn make_page(&self, query: &ReferrerQuery) -> ReferrerPage {
         let wanted = match &query.artifact_type {
             None => None,
             Some(text) => match self.types.iter().position(|known| **known == **text) {
@@ -117,27 +144,35 @@ impl Listed {
             },
         };
         let from = query.last.map_or(Bound::Unbounded, Bound::Excluded);
-        let mut page = ReferrerPage::default();
-        let (mut last, mut count) = (None, 0);
+        let mut json = Vec::with_capacity(match wanted {
+            None if query.max_count.is_none() => {
+                let all = self.bytes - self.entries.len() * (ENTRY_BYTES - 1);
+                all.min(query.max_bytes)
+            }
+            _ => 0,
+        });
+        let (mut last, mut count, mut next) = (None, 0, None);
         for (digest, entry) in self.entries.range((from, Bound::Unbounded)) {
             if wanted.is_some_and(|wanted| entry.artifact_type != wanted) {
                 continue;
             }
-            let is_full = page.json.len() + entry.json.len() + 1 > query.max_bytes
+            let is_full = json.len() + entry.json.len() + 1 > query.max_bytes
                 || query.max_count.is_some_and(|max| count >= max);
             if is_full && last.is_some() {
-                page.next = last;
+                next = last;
                 break;
             }
             if count > 0 {
-                page.json.push(',');
+                json.push(b',');
             }
-            page.json
-                .push_str(std::str::from_utf8(&entry.json).unwrap_or("{}"));
+            json.extend_from_slice(&entry.json);
             last = Some(*digest);
             count += 1;
         }
-        page
+        ReferrerPage {
+            json: json.into(),
+            next,
+        }
     }
 }
 

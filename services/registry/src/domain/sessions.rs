@@ -1,14 +1,17 @@
-//! What memory knows of upload sessions: who is writing, the state of the hash, and sessions that have received nothing.
+//! What memory knows of upload sessions: whose they are, who is writing, the state of the hash, and sessions that have
+//! received nothing.
 
 use super::{
-    Error, Result,
+    Error, Limits, Result,
     session_id::{Ids, KEY_BYTES},
 };
 use crate::storage::{Change, Key, Storage};
 use oci::{Algorithm, Hasher, RepositoryName};
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Mutex, MutexGuard, PoisonError},
+    fmt, mem,
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
 
@@ -24,12 +27,123 @@ pub(super) struct Sessions {
     known: Mutex<Known>,
 }
 
+/// Whom a session is counted for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Client {
+    /// Who gave a name and its password.
+    User(Arc<str>),
+    /// Anybody at this address.
+    Address(IpAddr),
+}
+
+impl fmt::Display for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Client::User(name) => write!(f, "user {name:?}"),
+            Client::Address(address) => write!(f, "address {address}"),
+        }
+    }
+}
+
 /// The sessions that are open, and those that must not come back.
 #[derive(Default)]
 pub(super) struct Known {
-    pub(super) sessions: HashMap<String, Session>,
+    sessions: HashMap<String, Entry>,
+    /// How many of them each client has; none has zero.
+    counts: HashMap<Client, usize>,
     /// Sessions of an earlier process that ended before they had a file.
     ended: HashSet<String>,
+}
+
+/// A session, and the client who began it in this process.
+struct Entry {
+    session: Session,
+    client: Option<Client>,
+}
+
+impl Known {
+    pub(super) fn get(&self, id: &str) -> Option<&Session> {
+        self.sessions.get(id).map(|entry| &entry.session)
+    }
+
+    /// Changes what is known of a session, and tells what it was. It stays its client's.
+    pub(super) fn set(&mut self, id: &str, session: Session) -> Option<Session> {
+        if let Some(entry) = self.sessions.get_mut(id) {
+            return Some(mem::replace(&mut entry.session, session));
+        }
+        let client = None;
+        self.sessions.insert(id.to_owned(), Entry { session, client });
+        None
+    }
+
+    pub(super) fn remove(&mut self, id: &str) {
+        if let Some(entry) = self.sessions.remove(id) {
+            uncount(&mut self.counts, entry.client.as_ref());
+        }
+    }
+
+    /// Forgets the sessions that have received nothing and are not to be kept; how many.
+    pub(super) fn forget_empty(&mut self, keep: impl Fn(&Empty) -> bool) -> usize {
+        let (before, counts) = (self.sessions.len(), &mut self.counts);
+        self.sessions.retain(|_, entry| {
+            let keeps = match &entry.session {
+                Session::Empty(empty) => keep(empty),
+                Session::Busy(_) | Session::Resting(..) => true,
+            };
+            if !keeps {
+                uncount(counts, entry.client.as_ref());
+            }
+            keeps
+        });
+        before - self.sessions.len()
+    }
+
+    /// The sessions that have received nothing.
+    pub(super) fn empty(&self) -> impl Iterator<Item = (&str, &Empty)> {
+        self.sessions
+            .iter()
+            .filter_map(|(id, entry)| match &entry.session {
+                Session::Empty(empty) => Some((id.as_str(), empty)),
+                Session::Busy(_) | Session::Resting(..) => None,
+            })
+    }
+
+    /// # Errors
+    /// There is no room for another session of this client, or of anybody.
+    fn room_for(&self, client: Option<&Client>, limits: &Limits) -> Result<()> {
+        if self.sessions.len() >= limits.max_uploads {
+            return Err(Error::TooManyUploads {
+                limit: limits.max_uploads,
+            });
+        }
+        let limit = limits.max_client_uploads;
+        match client {
+            Some(client) if limit > 0 && self.counts.get(client).is_some_and(|count| *count >= limit) => {
+                Err(Error::TooManyUploadsOfClient {
+                    client: client.clone(),
+                    limit,
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn insert(&mut self, id: String, session: Session, client: Option<Client>) {
+        if let Some(client) = &client {
+            *self.counts.entry(client.clone()).or_default() += 1;
+        }
+        self.sessions.insert(id, Entry { session, client });
+    }
+}
+
+fn uncount(counts: &mut HashMap<Client, usize>, client: Option<&Client>) {
+    let Some(client) = client else { return };
+    if let Some(count) = counts.get_mut(client) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(client);
+        }
+    }
 }
 
 /// What memory knows of a session.
@@ -81,27 +195,22 @@ impl Sessions {
     }
 
     /// Keeps a new session, unless there are too many; those that wait for their first byte for long make room.
-    pub(super) fn begin(&self, empty: Empty, limit: usize) -> Result<String> {
+    pub(super) fn begin(&self, empty: Empty, client: Option<Client>, limits: &Limits) -> Result<String> {
         let id = self.ids.give(&empty.name, empty.algorithm);
         let mut known = self.lock();
-        if known.sessions.len() >= limit {
+        if known.room_for(client.as_ref(), limits).is_err() {
             let now = empty.since;
-            known.sessions.retain(|_, session| match session {
-                Session::Empty(empty) => now.duration_since(empty.since).unwrap_or_default() < EMPTY_AGE,
-                Session::Busy(_) | Session::Resting(..) => true,
-            });
+            known.forget_empty(|empty| now.duration_since(empty.since).unwrap_or_default() < EMPTY_AGE);
+            known.room_for(client.as_ref(), limits)?;
         }
-        if known.sessions.len() >= limit {
-            return Err(Error::TooManyUploads { limit });
-        }
-        known.sessions.insert(id.clone(), Session::Empty(empty));
+        known.insert(id.clone(), Session::Empty(empty), client);
         Ok(id)
     }
 
     /// A session that has received nothing: of this process, or by its id of an earlier one.
     pub(super) fn empty(&self, name: &RepositoryName, id: &str, max_age: Duration) -> Option<Empty> {
         let known = self.lock();
-        match known.sessions.get(id) {
+        match known.get(id) {
             Some(Session::Empty(empty)) => return (empty.name == *name).then(|| empty.clone()),
             Some(Session::Busy(_) | Session::Resting(..)) => return None,
             None => {}
@@ -121,7 +230,7 @@ impl Sessions {
     /// Forgets a session that is over.
     pub(super) fn end(&self, name: &RepositoryName, id: &str) {
         let mut known = self.lock();
-        known.sessions.remove(id);
+        known.remove(id);
         if self.ids.given_before(name, id).is_some() {
             known.ended.insert(id.to_owned());
         }

@@ -7,7 +7,7 @@
 
 use super::{
     Error, Registry, Result,
-    sessions::{Empty, Session},
+    sessions::{Client, Empty, Session},
 };
 use crate::storage::{Content, StorageError, StoredUpload, UploadKey, UploadWriter};
 use oci::{Algorithm, Digest, Hasher, RepositoryName};
@@ -46,18 +46,24 @@ pub struct Receiving {
 }
 
 impl Registry {
-    /// Begins an upload. Nothing is written until something is received, so that this does not block.
+    /// Begins an upload, which counts as its client's until it is over. Nothing is written until something is received, so
+    /// that this does not block.
     ///
     /// # Errors
-    /// `TooManyUploads`, or the registry is read-only.
-    pub fn begin_upload(&self, name: &RepositoryName, algorithm: Option<Algorithm>) -> Result<UploadStatus> {
+    /// `TooManyUploads` or `TooManyUploadsOfClient`, or the registry is read-only.
+    pub fn begin_upload(
+        &self,
+        name: &RepositoryName,
+        algorithm: Option<Algorithm>,
+        client: Option<Client>,
+    ) -> Result<UploadStatus> {
         self.require_writable()?;
         let empty = Empty {
             name: name.clone(),
             algorithm: algorithm.unwrap_or(Algorithm::Sha256),
             since: SystemTime::now(),
         };
-        let id = self.0.sessions.begin(empty, self.0.limits.max_uploads)?;
+        let id = self.0.sessions.begin(empty, client, &self.0.limits)?;
         Ok(UploadStatus { id, received: 0 })
     }
 
@@ -91,7 +97,7 @@ impl Registry {
         self.require_writable()?;
         let upload = self.find_upload(name, id)?;
         let busy = Session::Busy(name.clone());
-        let before = match self.0.sessions.lock().sessions.insert(id.to_owned(), busy) {
+        let before = match self.0.sessions.lock().set(id, busy) {
             Some(Session::Busy(_)) => return Err(Error::UploadBusy { id: id.to_owned() }),
             before => before,
         };
@@ -109,10 +115,12 @@ impl Registry {
         before: &Option<Session>,
     ) -> Result<Receiving> {
         // Looked up again if it has a file: it may have grown before this request became the only one.
-        let upload = match before {
+        let mut upload = match before {
             Some(Session::Empty(_)) => found,
             _ => self.storage().upload(&found.key)?.unwrap_or(found),
         };
+        let stored = upload.len;
+        upload.len = taken_in(before.as_ref(), stored);
         if let Some(got) = from
             && got != upload.len
         {
@@ -122,10 +130,15 @@ impl Registry {
                 got,
             });
         }
-        let writer = match upload.len {
+        let mut writer = match stored {
             0 => None,
             _ => Some(self.storage().write_upload(&upload)?),
         };
+        if let Some(writer) = &mut writer
+            && upload.len < stored
+        {
+            writer.truncate(upload.len)?;
+        }
         let hasher = match (before, &writer) {
             (Some(Session::Resting(hasher, hashed)), _) if *hashed == upload.len => (**hasher).clone(),
             (_, Some(writer)) => rehash(&writer.content()?, upload.algorithm)?,
@@ -148,8 +161,13 @@ impl Registry {
     ///
     /// # Errors
     /// As [`Registry::begin_upload`].
-    pub fn receive_once(&self, name: &RepositoryName, algorithm: Algorithm) -> Result<Receiving> {
-        let begun = self.begin_upload(name, Some(algorithm))?;
+    pub fn receive_once(
+        &self,
+        name: &RepositoryName,
+        algorithm: Algorithm,
+        client: Option<Client>,
+    ) -> Result<Receiving> {
+        let begun = self.begin_upload(name, Some(algorithm), client)?;
         let mut receiving = self.receive(name, &begun.id, None)?;
         receiving.ephemeral = true;
         Ok(receiving)
@@ -158,9 +176,11 @@ impl Registry {
     fn rest(&self, id: &str, state: Option<Session>) {
         let mut known = self.0.sessions.lock();
         match state {
-            Some(session) => known.sessions.insert(id.to_owned(), session),
-            None => known.sessions.remove(id),
-        };
+            Some(session) => {
+                known.set(id, session);
+            }
+            None => known.remove(id),
+        }
     }
 
     fn find_upload(&self, name: &RepositoryName, id: &str) -> Result<StoredUpload> {
@@ -196,15 +216,16 @@ impl Registry {
                 touched: empty.since,
             }));
         }
-        self.storage()
-            .upload(&key)?
-            .or_else(|| self.busy_without_file(key))
-            .ok_or_else(unknown)
+        let Some(mut upload) = self.storage().upload(&key)? else {
+            return self.busy_without_file(key).ok_or_else(unknown);
+        };
+        upload.len = taken_in(self.0.sessions.lock().get(id), upload.len);
+        Ok(upload)
     }
 
     /// A session that another request is just beginning to write to.
     fn busy_without_file(&self, key: UploadKey) -> Option<StoredUpload> {
-        let is_busy = match self.0.sessions.lock().sessions.get(&key.id) {
+        let is_busy = match self.0.sessions.lock().get(&key.id) {
             Some(Session::Busy(name)) => *name == key.name,
             _ => false,
         };
@@ -214,31 +235,6 @@ impl Registry {
             len: 0,
             touched: SystemTime::now(),
         })
-    }
-
-    /// Drops the uploads that rested for longer than [`super::Limits::upload_age`]; how many.
-    ///
-    /// # Errors
-    /// The store failed.
-    pub fn purge_uploads(&self, now: SystemTime) -> Result<usize> {
-        let max_age = self.0.limits.upload_age;
-        let is_old = |since: SystemTime| now.duration_since(since).unwrap_or_default() >= max_age;
-        let mut purged = 0;
-        for upload in self.storage().uploads()? {
-            let mut known = self.0.sessions.lock();
-            let is_busy = matches!(known.sessions.get(&upload.key.id), Some(Session::Busy(_)));
-            if is_old(upload.touched) && !is_busy {
-                known.sessions.remove(&upload.key.id);
-                self.storage().drop_upload(&upload)?;
-                purged += 1;
-            }
-        }
-        let mut known = self.0.sessions.lock();
-        let before = known.sessions.len();
-        known
-            .sessions
-            .retain(|_, session| !matches!(session, Session::Empty(empty) if is_old(empty.since)));
-        Ok(purged + before - known.sessions.len())
     }
 
     /// How many upload sessions this process knows of.
@@ -269,7 +265,7 @@ impl Receiving {
         let received = self.received;
         let writer = self.writer()?;
         if let Err(error) = writer.append(bytes) {
-            // If even that fails, the next request to the session finds bytes that were not hashed, and hashes again.
+            // If even that fails, the next request to the session cuts what was not taken in.
             let _ = writer.truncate(received);
             return Err(error.into());
         }
@@ -292,14 +288,23 @@ impl Receiving {
         }
     }
 
+    /// Holds nothing open until more is received.
+    pub fn rest(&mut self) {
+        if self.received > 0 {
+            self.writer = None;
+        }
+    }
+
     /// Forgets what this request brought, as if it had never come.
     ///
     /// # Errors
     /// The store failed.
     pub fn undo(mut self) -> Result<UploadStatus> {
-        if let Some(writer) = &mut self.writer {
-            writer.truncate(self.begun_at)?;
-            self.hasher = rehash(&writer.content()?, self.upload.algorithm)?;
+        if self.received > self.begun_at {
+            let (begun_at, algorithm) = (self.begun_at, self.upload.algorithm);
+            let writer = self.writer()?;
+            writer.truncate(begun_at)?;
+            self.hasher = rehash(&writer.content()?, algorithm)?;
         }
         self.received = self.begun_at;
         Ok(self.status())
@@ -320,44 +325,60 @@ impl Receiving {
     /// Ends the session with these bytes as its last: all of them become a blob of its repository, if they have this digest.
     ///
     /// # Errors
-    /// `DigestMismatch`; the session and its bytes are then gone.
+    /// `DigestMismatch`; the session and its bytes are then gone. The store failed; the session then has what it had before,
+    /// unless its bytes are in their place already: then it is gone, and they must be pushed again to be a blob.
     pub fn finish(mut self, last: &[u8], expected: &Digest) -> Result<u64> {
-        let is_whole = self.received == 0;
-        let computed = if is_whole {
-            Digest::of(expected.algorithm(), last)
-        } else {
-            self.write(last)?;
-            self.hash_as(expected.algorithm())?
-        };
-        if computed != *expected {
-            self.ephemeral = true;
-            return Err(Error::DigestMismatch {
-                expected: *expected,
-                computed: Box::new(computed),
-            });
-        }
         let registry = self.registry.clone();
-        let _lease = registry.0.locks.lease(computed);
-        if is_whole {
-            registry.storage().put_content(&computed, last)?;
-            self.received = last.len() as u64;
+        let name = self.upload.key.name.clone();
+        let _lease = registry.0.locks.lease(*expected);
+        if self.received == 0 {
+            let size = last.len() as u64;
+            self.require(Digest::of(expected.algorithm(), last), expected)?;
+            registry.make_way(expected, size, Some(last))?;
+            registry.storage().put_content(expected, last)?;
+            registry.link_blob(&name, expected, size)?;
             self.ephemeral = true;
-        } else {
-            self.upload.len = self.received;
-            registry.storage().finish_upload(&self.upload, &computed)?;
-            self.end();
+            return Ok(size);
         }
-        registry.link_blob(&self.upload.key.name, &computed, self.received)?;
+        let before = (self.received, self.hasher.clone());
+        if let Err(error) = self.place(last, expected) {
+            // The last bytes can be sent again: they are cut off when the session goes on, if there is one still.
+            (self.received, self.hasher) = before;
+            return Err(error);
+        }
+        registry.link_blob(&name, expected, self.received)?;
         Ok(self.received)
     }
 
-    fn hash_as(&self, algorithm: Algorithm) -> Result<Digest> {
-        match &self.writer {
-            Some(writer) if algorithm != self.upload.algorithm => {
-                Ok(rehash(&writer.content()?, algorithm)?.finish())
-            }
-            _ => Ok(self.hasher.clone().finish()),
+    /// Takes in the last bytes and makes all of them a content.
+    fn place(&mut self, last: &[u8], expected: &Digest) -> Result<()> {
+        self.write(last)?;
+        let computed = self.hash_as(expected.algorithm())?;
+        self.require(computed, expected)?;
+        self.upload.len = self.received;
+        self.registry.make_way(expected, self.received, None)?;
+        self.registry.storage().finish_upload(&self.upload, expected)?;
+        self.end();
+        Ok(())
+    }
+
+    /// A session with the wrong bytes goes.
+    fn require(&mut self, computed: Digest, expected: &Digest) -> Result<()> {
+        if computed == *expected {
+            return Ok(());
         }
+        self.ephemeral = true;
+        Err(Error::DigestMismatch {
+            expected: *expected,
+            computed: Box::new(computed),
+        })
+    }
+
+    fn hash_as(&mut self, algorithm: Algorithm) -> Result<Digest> {
+        if algorithm == self.upload.algorithm {
+            return Ok(self.hasher.clone().finish());
+        }
+        Ok(rehash(&self.writer()?.content()?, algorithm)?.finish())
     }
 
     fn end(&mut self) {
@@ -388,6 +409,7 @@ impl Drop for Receiving {
             return self.discard();
         }
         let session = match &self.writer {
+            _ if self.received > 0 => Session::Resting(Box::new(self.hasher.clone()), self.received),
             Some(_) => Session::Resting(Box::new(self.hasher.clone()), self.received),
             None => Session::Empty(Empty {
                 name: self.upload.key.name.clone(),
@@ -396,6 +418,14 @@ impl Drop for Receiving {
             }),
         };
         self.registry.rest(&self.upload.key.id, Some(session));
+    }
+}
+
+/// Bytes of a session that count: a write that failed may have left more in storage.
+fn taken_in(session: Option<&Session>, stored: u64) -> u64 {
+    match session {
+        Some(Session::Resting(_, taken_in)) => stored.min(*taken_in),
+        Some(Session::Empty(_) | Session::Busy(_)) | None => stored,
     }
 }
 

@@ -4,17 +4,14 @@
 //! With repair, what follows from contents is rebuilt (links to blobs, places among referrers), what leads nowhere is taken
 //! away, and contents that do not match their digest are set aside. Bytes that are lost stay lost; they are reported.
 
-use super::{Error, Manifest, Registry, Result, graph::Edges};
-use crate::storage::{Change, Content, Key, StorageError};
+use super::{Error, Manifest, Registry, Result, graph::Edges, whole::hash};
+use crate::storage::{Change, Key};
 use bytes::Bytes;
-use oci::{Digest, Hasher, RepositoryName, Tag};
+use oci::{Digest, RepositoryName, Tag};
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
     fmt,
 };
-
-/// Bytes that are read at once.
-const PIECE_BYTES: usize = 256 * 1024;
 
 /// How to verify.
 #[derive(Clone, Copy, Debug, Default)]
@@ -26,7 +23,7 @@ pub struct Verify {
 /// Something that is not as it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Damage {
-    /// The bytes of a content do not have its digest. Repair sets it aside.
+    /// The bytes of a content that a repository has do not have its digest. Repair sets it aside.
     Corrupt(Digest),
     /// A repository has a manifest whose bytes are not there. Repair takes the manifest away.
     ManifestLost(RepositoryName, Digest),
@@ -131,6 +128,10 @@ pub struct Verified {
     pub damages: usize,
     /// How much of that was repaired.
     pub repaired: usize,
+    /// Contents that do not have their digest and that no repository has. They are no damage: power loss in the middle of a
+    /// push leaves them, garbage collection removes them, and the next push of the content puts it right. Repair sets them
+    /// aside.
+    pub unfinished: usize,
 }
 
 /// What a manifest says: what it leads to, and its places among referrers, each a subject and the descriptor to list.
@@ -189,20 +190,38 @@ impl Walk<'_> {
             self.verified.contents += 1;
             self.verified.bytes += size;
             let matches = match storage.content(&digest)? {
-                Some(content) => hash(&content, &digest)? == digest,
+                // One that cannot be read to its end is as good as lost.
+                Some(content) => hash(&content, &digest).is_ok_and(|computed| computed == digest),
                 None => continue,
             };
             if matches {
                 continue;
             }
-            self.corrupt.insert(digest);
-            self.damaged(&Damage::Corrupt(digest), &[])?;
+            let is_needed = self.is_linked(&digest)?;
+            if is_needed {
+                self.corrupt.insert(digest);
+                self.damaged(&Damage::Corrupt(digest), &[])?;
+            } else {
+                self.verified.unfinished += 1;
+            }
             if self.how.repair {
                 storage.set_aside_content(&digest)?;
-                self.verified.repaired += 1;
+                self.verified.repaired += usize::from(is_needed);
             }
         }
         Ok(())
+    }
+
+    /// Whether any repository has a content, as a blob or a manifest. Asked for damaged contents alone.
+    fn is_linked(&self, digest: &Digest) -> Result<bool> {
+        let storage = self.registry.storage();
+        for name in storage.repositories()? {
+            let blob = Key::Blob(name.clone(), *digest);
+            if storage.record(&blob)?.is_some() || storage.record(&Key::Manifest(name, *digest))?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Whether a content is there and whole.
@@ -365,19 +384,4 @@ impl Walk<'_> {
         }
         Ok(())
     }
-}
-
-fn hash(content: &Content, digest: &Digest) -> Result<Digest> {
-    let mut hasher = Hasher::new(digest.algorithm());
-    let mut buffer = vec![0; PIECE_BYTES];
-    let mut offset = 0;
-    while offset < content.len() {
-        let len = usize::try_from(content.len() - offset).map_or(PIECE_BYTES, |left| left.min(PIECE_BYTES));
-        content
-            .read_exact_at(&mut buffer[..len], offset)
-            .map_err(|source| StorageError::new("read", digest, source))?;
-        hasher.update(&buffer[..len]);
-        offset += len as u64;
-    }
-    Ok(hasher.finish())
 }

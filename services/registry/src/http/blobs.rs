@@ -1,12 +1,15 @@
 //! Blobs over HTTP.
 
-use super::{Answer, ApiError, Request, blocking, body::Pieces, names, request, value};
+use super::{Answer, ApiError, Request, blocking, names, pieces, pieces::Pieces, request, value};
 use crate::domain::{Blob, Error};
 use crate::storage::Content;
 use actix_web::{
-    HttpResponse, HttpResponseBuilder,
-    body::{BodySize, MessageBody},
-    http::header,
+    HttpResponse,
+    body::{BodySize, BoxBody, MessageBody},
+    http::{
+        Method, StatusCode,
+        header::{self, HeaderValue},
+    },
 };
 use bytes::Bytes;
 use oci::{Digest, headers::ByteRange, media_type};
@@ -32,26 +35,35 @@ impl MessageBody for LengthOnly {
     }
 }
 
+/// The answer to `GET` and `HEAD` of a blob, if all that it takes is in memory.
+pub(super) fn known(request: &Request<'_>, name: &str, digest: &str) -> Option<Answer> {
+    let (name, digest) = (request::name(name).ok()?, request::digest(digest).ok()?);
+    match request.registry.known_blob(&name, &digest)? {
+        Blob { size, .. } if request.method() == Method::HEAD => Some(Ok(length_of(&digest, size))),
+        Blob {
+            bytes: Some(bytes), ..
+        } => Some(answer(request, &digest, Content::Memory(bytes))),
+        Blob { bytes: None, .. } => None,
+    }
+}
+
 /// `HEAD /v2/<name>/blobs/<digest>`
 ///
 /// Source: OCI distribution-spec 1.1, "Checking if content exists in the registry".
 pub(super) async fn head(request: &Request<'_>, name: &str, digest: &str) -> Answer {
     let (name, digest) = (request::name(name)?, request::digest(digest)?);
-    let size = match request.registry.known_blob(&name, &digest) {
-        Some(Blob { size, .. }) => size,
-        None => {
-            let unknown = Error::BlobUnknown {
-                name: name.clone(),
-                digest,
-            };
-            blocking(request.registry, move |r| r.blob_size(&name, &digest))
-                .await?
-                .ok_or(unknown)?
-        }
+    let unknown = Error::BlobUnknown {
+        name: name.clone(),
+        digest,
     };
-    let mut response = HttpResponse::Ok();
-    blob_headers(&mut response, &digest);
-    Ok(response.body(LengthOnly(size)))
+    let size = blocking(request.registry, move |r| r.blob_size(&name, &digest))
+        .await?
+        .ok_or(unknown)?;
+    Ok(length_of(&digest, size))
+}
+
+fn length_of(digest: &Digest, size: u64) -> HttpResponse {
+    response(StatusCode::OK, Texts::of(digest), BoxBody::new(LengthOnly(size)))
 }
 
 /// `GET /v2/<name>/blobs/<digest>`
@@ -59,67 +71,99 @@ pub(super) async fn head(request: &Request<'_>, name: &str, digest: &str) -> Ans
 /// Source: OCI distribution-spec 1.1, "Pulling blobs"; RFC 9110, section 14.
 pub(super) async fn get(request: &Request<'_>, name: &str, digest: &str) -> Answer {
     let (name, digest) = (request::name(name)?, request::digest(digest)?);
-    let content = match request.registry.known_blob(&name, &digest) {
-        Some(Blob {
-            bytes: Some(bytes), ..
-        }) => Content::Memory(bytes),
-        Some(Blob { bytes: None, .. }) | None => {
-            blocking(request.registry, move |r| r.open_blob(&name, &digest)).await?
+    let range = wanted_range(request, &Texts::of(&digest).entity_tag);
+    let content = blocking(request.registry, move |r| {
+        let content = r.open_blob(&name, &digest)?;
+        if is_a_part(range, content.len()) && matches!(content, Content::File(..)) {
+            r.require_whole(&digest, &content)?;
         }
-    };
-    let entity_tag = format!("\"{digest}\"");
-    if request.has_already(entity_tag.as_bytes()) {
-        let mut response = HttpResponse::NotModified();
-        return Ok(response
-            .insert_header((header::ETAG, entity_tag))
-            .insert_header((names::CONTENT_DIGEST, digest.to_string()))
-            .finish());
+        Ok(content)
+    })
+    .await?;
+    answer(request, &digest, content)
+}
+
+/// Whether a range leaves out some of the bytes; then nobody could tell from what is sent whether they are right.
+fn is_a_part(range: Option<ByteRange>, size: u64) -> bool {
+    range
+        .and_then(|range| range.within(size))
+        .is_some_and(|part| part != (0, size))
+}
+
+fn answer(request: &Request<'_>, digest: &Digest, content: Content) -> Answer {
+    let texts = Texts::of(digest);
+    if request.has_already(&texts.entity_tag) {
+        let mut response = HttpResponse::NotModified().finish();
+        texts.put(&mut response);
+        return Ok(response);
     }
     let size = content.len();
-    let Some(range) = wanted_range(request, &entity_tag) else {
-        let mut response = HttpResponse::Ok();
-        blob_headers(&mut response, &digest);
-        return Ok(send(request, response, &digest, content, 0..size));
+    let Some(range) = wanted_range(request, &texts.entity_tag) else {
+        let body = part(request, digest, content, 0..size);
+        return Ok(response(StatusCode::OK, texts, body));
     };
     let (start, end) = range.within(size).ok_or(ApiError::RangeOutside { size })?;
-    let mut response = HttpResponse::PartialContent();
-    blob_headers(&mut response, &digest);
-    response.insert_header((header::CONTENT_RANGE, format!("bytes {start}-{}/{size}", end - 1)));
-    Ok(send(request, response, &digest, content, start..end))
+    let body = part(request, digest, content, start..end);
+    let mut response = response(StatusCode::PARTIAL_CONTENT, texts, body);
+    let range = value(format!("bytes {start}-{}/{size}", end - 1));
+    response.headers_mut().insert(header::CONTENT_RANGE, range);
+    Ok(response)
+}
+
+/// A digest as its two headers spell it.
+struct Texts {
+    digest: Bytes,
+    entity_tag: Bytes,
+}
+
+impl Texts {
+    fn of(digest: &Digest) -> Texts {
+        let (algorithm, hex) = (digest.algorithm().name(), digest.hex());
+        let entity_tag = Bytes::from(["\"", algorithm, ":", &hex, "\""].concat());
+        Texts {
+            digest: entity_tag.slice(1..entity_tag.len() - 1),
+            entity_tag,
+        }
+    }
+
+    fn put(self, response: &mut HttpResponse) {
+        let headers = response.headers_mut();
+        headers.insert(names::CONTENT_DIGEST, value(self.digest));
+        headers.insert(header::ETAG, value(self.entity_tag));
+    }
+}
+
+/// An answer that brings a blob or a part of it.
+fn response(status: StatusCode, texts: Texts, body: BoxBody) -> HttpResponse {
+    let mut response = HttpResponse::with_body(status, body);
+    texts.put(&mut response);
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static(media_type::OCTET_STREAM),
+    );
+    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    response
 }
 
 /// The range asked for. With `If-Range`, only while the client has a part of the same content.
-fn wanted_range(request: &Request<'_>, entity_tag: &str) -> Option<ByteRange> {
+fn wanted_range(request: &Request<'_>, entity_tag: &[u8]) -> Option<ByteRange> {
     let range = ByteRange::parse(request.header(&header::RANGE)?)?;
     match request.header(&header::IF_RANGE) {
-        Some(tag) if tag.trim() != entity_tag => None,
+        Some(tag) if tag.trim().as_bytes() != entity_tag => None,
         _ => Some(range),
     }
 }
 
-fn blob_headers(response: &mut HttpResponseBuilder, digest: &Digest) {
-    let text = Bytes::from(format!("\"{digest}\""));
-    response
-        .insert_header((header::CONTENT_TYPE, media_type::OCTET_STREAM))
-        .insert_header((header::ACCEPT_RANGES, "bytes"))
-        .insert_header((names::CONTENT_DIGEST, value(text.slice(1..text.len() - 1))))
-        .insert_header((header::ETAG, value(text)));
-}
-
-fn send(
-    request: &Request<'_>,
-    mut response: HttpResponseBuilder,
-    digest: &Digest,
-    content: Content,
-    part: Range<u64>,
-) -> HttpResponse {
+/// A part of a content as a body.
+fn part(request: &Request<'_>, digest: &Digest, content: Content, part: Range<u64>) -> BoxBody {
     match content {
         Content::Memory(bytes) => {
             // Both ends are within the content, which is in memory.
             let position = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
-            response.body(bytes.slice(position(part.start)..position(part.end)))
+            pieces::body(bytes.slice(position(part.start)..position(part.end)))
         }
-        Content::File(..) => response.body(Pieces::new(
+        Content::File(..) => BoxBody::new(Pieces::new(
             request.registry,
             *digest,
             content,

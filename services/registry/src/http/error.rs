@@ -235,6 +235,10 @@ fn domain_refusal(error: &Error) -> Refusal {
             Refusal::of(C::SizeInvalid, json!({"stated": stated, "got": got}))
         }
         Error::TooManyUploads { limit } => Refusal::of(C::TooManyRequests, json!({"limit": limit})),
+        Error::TooManyUploadsOfClient { client, limit } => Refusal::of(
+            C::TooManyRequests,
+            json!({"client": client.to_string(), "limit": limit}),
+        ),
         Error::DigestMismatch { expected, computed } => Refusal::of(
             C::DigestInvalid,
             json!({"expected": expected, "computed": computed}),

@@ -1,6 +1,6 @@
 //! Lists of tags and of repositories.
 
-use super::{Answer, Request, blocking, request};
+use super::{Answer, Request, blocking, pieces, request};
 use crate::domain::Page;
 use actix_web::{HttpResponse, http::header};
 use oci::{Route, routes::query_value};
@@ -18,24 +18,29 @@ pub(super) async fn tags(request: &Request<'_>, name: &str) -> Answer {
             blocking(request.registry, move |r| r.tags(&name, last.as_deref(), count)).await?
         }
     };
-    let body = format!("{{\"name\":\"{name}\",\"tags\":{}}}", page.json);
-    Ok(paged(&Route::Tags(name), &page, count, body))
+    let before = format!("{{\"name\":\"{name}\",\"tags\":");
+    Ok(paged(&Route::Tags(name), page, count, before))
 }
 
 /// `GET /v2/_catalog`
 pub(super) async fn catalog(request: &Request<'_>) -> Answer {
     let (count, last) = (request.query_count()?, request.query("last").map(str::to_owned));
     let page = blocking(request.registry, move |r| r.catalog(last.as_deref(), count)).await?;
-    let body = format!("{{\"repositories\":{}}}", page.json);
-    Ok(paged(&Route::Catalog, &page, count, body))
+    Ok(paged(
+        &Route::Catalog,
+        page,
+        count,
+        "{\"repositories\":".to_owned(),
+    ))
 }
 
-fn paged(route: &Route, page: &Page, count: Option<usize>, body: String) -> HttpResponse {
+/// A page of names, after the beginning of its JSON object.
+fn paged(route: &Route, page: Page, count: Option<usize>, before: String) -> HttpResponse {
     let mut response = HttpResponse::Ok();
     response.content_type("application/json");
     if let (Some(next), Some(count)) = (&page.next, count) {
         let link = format!("<{route}?last={}&n={count}>; rel=\"next\"", query_value(next));
         response.insert_header((header::LINK, link));
     }
-    response.body(body)
+    response.body(pieces::joined([before.into(), page.json.into(), "}".into()]))
 }

@@ -1,14 +1,16 @@
 //! Manifests over HTTP.
 
-use super::{Answer, ApiError, Request, blocking, body, names, request, value};
+use super::{Answer, ApiError, Request, blocking, body, names, pieces, request, value};
 use crate::domain::{Error, Manifest, ManifestPush};
 use actix_web::{
     HttpResponse,
-    http::header::{self, HeaderValue},
+    http::{
+        StatusCode,
+        header::{self, HeaderValue},
+    },
     web,
 };
 use oci::{ManifestRef, RepositoryName, Route, Tag};
-use std::sync::Arc;
 
 /// The most tags that one push by digest may set.
 ///
@@ -20,33 +22,50 @@ const MAX_TAGS: usize = 100;
 /// Source: OCI distribution-spec 1.1, "Pulling manifests".
 pub(super) async fn get(request: &Request<'_>, name: &str, reference: &str) -> Answer {
     let (name, reference) = existing(name, reference)?;
-    let manifest = match request.registry.known_manifest(&name, &reference) {
-        Some(manifest) => manifest,
-        None => blocking(request.registry, move |r| r.manifest(&name, &reference)).await?,
-    };
+    let manifest = blocking(request.registry, move |r| r.manifest(&name, &reference)).await?;
     Ok(manifest_response(request, &manifest))
 }
 
-fn manifest_response(request: &Request<'_>, manifest: &Arc<Manifest>) -> HttpResponse {
-    let headers = [
-        (names::CONTENT_DIGEST, value(manifest.digest_text.clone())),
-        (header::ETAG, value(manifest.entity_tag.clone())),
-    ];
-    let mut response = if request.has_already(&manifest.entity_tag) {
+/// The answer to `GET` and `HEAD` of a manifest, if it is in memory.
+pub(super) fn known(request: &Request<'_>, name: &str, reference: &str) -> Option<HttpResponse> {
+    let (name, reference) = existing(name, reference).ok()?;
+    let manifest = request.registry.known_manifest(&name, &reference)?;
+    Some(manifest_response(request, &manifest))
+}
+
+/// A manifest's headers, made once: checking that a text may be a header costs more than all else in an answer.
+#[derive(Clone)]
+struct Headers {
+    digest: HeaderValue,
+    entity_tag: HeaderValue,
+    media_type: HeaderValue,
+}
+
+impl Headers {
+    fn of(manifest: &Manifest) -> Headers {
+        manifest.kept.get_or(|| Headers {
+            digest: value(manifest.digest_text.clone()),
+            entity_tag: value(format!("\"{}\"", manifest.digest)),
+            media_type: HeaderValue::from_maybe_shared(manifest.media_type.clone())
+                .unwrap_or(HeaderValue::from_static(oci::media_type::OCTET_STREAM)),
+        })
+    }
+}
+
+fn manifest_response(request: &Request<'_>, manifest: &Manifest) -> HttpResponse {
+    let ready = Headers::of(manifest);
+    let mut response = if request.has_already(ready.entity_tag.as_bytes()) {
         HttpResponse::NotModified().finish()
     } else {
-        let mut response = HttpResponse::with_body(
-            actix_web::http::StatusCode::OK,
-            actix_web::body::BoxBody::new(manifest.body.clone()),
-        );
-        let media_type = HeaderValue::from_maybe_shared(manifest.media_type.clone())
-            .unwrap_or(HeaderValue::from_static(oci::media_type::OCTET_STREAM));
-        response.headers_mut().insert(header::CONTENT_TYPE, media_type);
+        let mut response = HttpResponse::with_body(StatusCode::OK, pieces::body(manifest.body.clone()));
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, ready.media_type);
         response
     };
-    for (name, value) in headers {
-        response.headers_mut().insert(name, value);
-    }
+    let headers = response.headers_mut();
+    headers.insert(names::CONTENT_DIGEST, ready.digest);
+    headers.insert(header::ETAG, ready.entity_tag);
     response
 }
 

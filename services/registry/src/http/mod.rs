@@ -7,8 +7,11 @@ mod blobs;
 mod body;
 mod discovery;
 mod error;
+mod gather;
 mod lists;
 mod manifests;
+mod pieces;
+mod receive;
 mod referrers;
 mod request;
 mod uploads;
@@ -33,6 +36,23 @@ use request::Request;
 /// The application holds a `web::Data<Registry>`. Who may do what is decided in front of it.
 pub fn configure(config: &mut web::ServiceConfig) {
     config.default_service(web::to(serve));
+}
+
+/// The answer to a request for a manifest or a blob that is in memory: most of what a registry is asked. It takes no turn in the
+/// queue of tasks, and the application need not look for a service. `None` where anything is to be waited for, or refused.
+pub fn at_once(http: &HttpRequest, registry: &Registry) -> Option<HttpResponse> {
+    if !matches!(*http.method(), Method::GET | Method::HEAD) {
+        return None;
+    }
+    let request = Request::read(http, registry).ok()?;
+    let path = request.path();
+    let mut response = match RawRoute::parse(&path)? {
+        RawRoute::Manifest(name, reference) => manifests::known(&request, name, reference)?,
+        RawRoute::Blob(name, digest) => blobs::known(&request, name, digest)?.ok()?,
+        _ => return None,
+    };
+    response.headers_mut().insert(API_VERSION, REGISTRY_2_0);
+    Some(response)
 }
 
 async fn serve(http: HttpRequest, registry: web::Data<Registry>, payload: web::Payload) -> HttpResponse {

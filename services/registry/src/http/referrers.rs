@@ -1,6 +1,6 @@
 //! The referrers API, on both of its paths.
 
-use super::{Answer, ApiError, Request, blocking, names, request};
+use super::{Answer, ApiError, Request, blocking, names, pieces, request};
 use crate::domain::ReferrerQuery;
 use actix_web::{HttpResponse, http::header};
 use oci::{Digest, Route, manifest::ANNOTATION_FILTERS_APPLIED, media_type, routes::query_value};
@@ -77,11 +77,12 @@ async fn list(request: &Request<'_>, route: Route, query: ReferrerQuery) -> Answ
     if let Some(next) = page.next {
         response.insert_header((header::LINK, next_link(&route, filter.as_deref(), count, &next)));
     }
-    Ok(response.body(format!(
-        "{{\"schemaVersion\":2,\"mediaType\":\"{}\",\"manifests\":[{}]{annotations}}}",
-        media_type::OCI_INDEX,
-        page.json
-    )))
+    let before = format!(
+        "{{\"schemaVersion\":2,\"mediaType\":\"{}\",\"manifests\":[",
+        media_type::OCI_INDEX
+    );
+    let after = format!("]{annotations}}}");
+    Ok(response.body(pieces::joined([before.into(), page.json, after.into()])))
 }
 
 fn next_link(route: &Route, filter: Option<&str>, count: Option<usize>, next: &Digest) -> String {

@@ -1,9 +1,9 @@
 //! What a request says, parsed once: its path, its query, its conditions.
 
 use super::ApiError;
-use crate::domain::{Expect, Registry};
+use crate::domain::{Client, Expect, Registry};
 use actix_web::{
-    HttpRequest,
+    HttpMessage, HttpRequest,
     http::{
         Method,
         header::{self, HeaderValue},
@@ -103,6 +103,11 @@ impl<'a> Request<'a> {
     /// A header's text; `None` if it is absent or not ASCII.
     pub(super) fn header(&self, name: &header::HeaderName) -> Option<&str> {
         self.http.headers().get(name)?.to_str().ok()
+    }
+
+    /// Whom the request is counted for, if whoever stands in front of the service has told.
+    pub(super) fn client(&self) -> Option<Client> {
+        self.http.extensions().get::<Client>().cloned()
     }
 
     /// The announced length of the body.

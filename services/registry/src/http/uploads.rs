@@ -1,6 +1,6 @@
 //! Uploads over HTTP: the four ways to push a blob, their status, and their cancelling.
 
-use super::{Answer, ApiError, Request, blocking, body, body::Then, names, request};
+use super::{Answer, ApiError, Request, blocking, names, receive, receive::Then, request};
 use crate::domain::{Mounted, Registry, UploadStatus};
 use actix_web::{HttpResponse, HttpResponseBuilder, http::header, web};
 use oci::{Algorithm, Digest, DigestError, RepositoryName, Route, headers::parse_chunk_range};
@@ -29,10 +29,10 @@ pub(super) async fn begin(request: &Request<'_>, name: &str, payload: web::Paylo
     }
     match request.query_digest("digest")? {
         Some(digest) => {
-            let to = name.clone();
-            let open = move |r: &Registry| r.receive_once(&to, digest.algorithm());
+            let (to, client) = (name.clone(), request.client());
+            let open = move |r: &Registry| r.receive_once(&to, digest.algorithm(), client);
             let then = Then::Finish(digest, request.content_length());
-            body::receive(request, payload, open, then).await?;
+            receive::receive(request, payload, open, then).await?;
             Ok(created(name, digest))
         }
         None => begin_session(request, name, algorithm),
@@ -54,7 +54,9 @@ fn algorithm(request: &Request<'_>) -> Result<Option<Algorithm>, ApiError> {
 
 /// Beginning a session touches nothing but memory.
 fn begin_session(request: &Request<'_>, name: RepositoryName, algorithm: Option<Algorithm>) -> Answer {
-    let status = request.registry.begin_upload(&name, algorithm)?;
+    let status = request
+        .registry
+        .begin_upload(&name, algorithm, request.client())?;
     Ok(session(HttpResponse::Accepted(), name, &status))
 }
 
@@ -72,7 +74,7 @@ pub(super) async fn chunk(request: &Request<'_>, name: &str, id: &str, payload: 
     let range = chunk_range(request)?;
     let open = opener(&name, id, range);
     let then = Then::Pause(stated_length(request, range));
-    let status = body::receive(request, payload, open, then).await?;
+    let status = receive::receive(request, payload, open, then).await?;
     Ok(session(HttpResponse::Accepted(), name, &status))
 }
 
@@ -83,7 +85,7 @@ pub(super) async fn finish(request: &Request<'_>, name: &str, id: &str, payload:
     let range = chunk_range(request)?;
     let open = opener(&name, id, range);
     let then = Then::Finish(digest, stated_length(request, range));
-    body::receive(request, payload, open, then).await?;
+    receive::receive(request, payload, open, then).await?;
     Ok(created(name, digest))
 }
 

@@ -162,8 +162,10 @@ pub trait Contents {
 /// Small values under keys.
 ///
 /// Promises: a value is replaced as a whole; a reader sees the old or the new one. [`Records::commit`] applies its changes
-/// in order and returns when all of them are as durable as the store was opened for; after a crash, a change is there only
-/// if all those before it in the same commit are. Lists hold each key that was there during the whole call.
+/// in order and returns when all of them are as durable as the store was opened for. After a crash or, with
+/// [`Durability::Full`], power loss, a change is there only if all those before it in the same commit are, and the record of
+/// a blob or manifest only if the contents are that were put before the commit: else a client would find the blob there, not
+/// push it again, and be promised an image without it. Lists hold each key that was there during the whole call.
 pub trait Records {
     /// The value under a key.
     ///

@@ -2,6 +2,8 @@
 //! configuration, its access control and its logs.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+pub mod faulty;
+
 use actix_web::{App, HttpServer, web};
 use oci::Digest;
 use registry::{
@@ -71,7 +73,11 @@ impl Server {
         limits: Limits,
         threads: usize,
     ) -> Server {
-        let registry = Registry::open(storage, capabilities, limits).unwrap();
+        Server::of(Registry::open(storage, capabilities, limits).unwrap(), threads)
+    }
+
+    /// A service of this registry.
+    pub fn of(registry: Registry, threads: usize) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let data = web::Data::new(registry.clone());

@@ -123,17 +123,23 @@ impl Filesystem {
         }
     }
 
-    /// Writes a file whole: under a name that nobody looks for, beside its place, then into it. In the same folder, because
-    /// the kernel lets only one rename between folders take place at a time.
+    /// Writes a file whole: under a name that nobody looks for, then into its place.
     fn write_whole(&self, path: &Path, bytes: &[u8]) -> Result<()> {
+        self.write_temporary(path, bytes)?.rename(path)
+    }
+
+    /// Writes bytes under a name that nobody looks for, beside the place that they are for. In the same folder, because the
+    /// kernel lets only one rename between folders take place at a time.
+    fn write_temporary(&self, path: &Path, bytes: &[u8]) -> Result<Temporary<'_>> {
         let number = self.next_temporary.fetch_add(1, Ordering::Relaxed);
-        let temporary = path.with_file_name(format!("{TEMPORARY}{number}"));
-        let written = in_folder(&temporary, || fs::write(&temporary, bytes))
-            .and_then(|()| fs::rename(&temporary, path));
-        written.map_err(|source| {
-            let _ = fs::remove_file(&temporary);
-            self.error("write", path, source)
-        })
+        let temporary = Temporary {
+            store: self,
+            path: path.with_file_name(format!("{TEMPORARY}{number}")),
+            in_place: false,
+        };
+        in_folder(&temporary.path, || fs::write(&temporary.path, bytes))
+            .map_err(|source| self.error("write", path, source))?;
+        Ok(temporary)
     }
 
     /// Removes the temporary files in a folder and below that are older than a time.
@@ -189,6 +195,29 @@ impl Storage for Filesystem {
             return Ok(());
         }
         self.write_whole(&path, bytes)
+    }
+}
+
+/// A file that waits to be renamed into its place; it goes if it is not.
+struct Temporary<'a> {
+    store: &'a Filesystem,
+    path: PathBuf,
+    in_place: bool,
+}
+
+impl Temporary<'_> {
+    fn rename(mut self, path: &Path) -> Result<()> {
+        fs::rename(&self.path, path).map_err(|source| self.store.error("write", path, source))?;
+        self.in_place = true;
+        Ok(())
+    }
+}
+
+impl Drop for Temporary<'_> {
+    fn drop(&mut self) {
+        if !self.in_place {
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 

@@ -1,14 +1,14 @@
 //! Records in files.
 
 use super::paths::parse_joined;
-use super::{Filesystem, each_name, found, in_folder};
+use super::{Filesystem, Temporary, each_name, found, in_folder};
 use crate::storage::{Change, Key, Records, Result};
 use bytes::Bytes;
 use oci::{Algorithm, Digest, RepositoryName, Tag};
 use std::{
     fs::{self, File, OpenOptions},
     io::ErrorKind,
-    path::Path,
+    path::{Path, PathBuf},
     time::SystemTime,
 };
 
@@ -25,21 +25,18 @@ impl Records for Filesystem {
             .map_err(|source| self.error("read", &path, source))
     }
 
-    /// Tags move only after everything else of the commit is durable: a power cut must not leave a tag that leads to a
-    /// manifest that was lost.
+    /// In two steps, the first durable before the second begins: bytes are written where nobody looks for them, then names are
+    /// given to them in the order of the changes. File systems bring names to the disk in the order in which they were given, but
+    /// may do so before the bytes: a power cut would leave an empty record, or the record of a content that was lost.
     fn commit(&self, changes: &[Change]) -> Result<()> {
-        let tags_from = changes
+        let placed: Vec<Placed<'_>> = changes
             .iter()
-            .position(|change| matches!(change, Change::Put(Key::Tag(..), _)))
-            .unwrap_or(changes.len());
-        let (before, from_tag) = changes.split_at(tags_from);
-        self.apply(before)?;
-        if !from_tag.is_empty() {
-            if !before.is_empty() {
-                self.sync()?;
-            }
-            self.apply(from_tag)?;
+            .map(|change| self.prepare(change))
+            .collect::<Result<_>>()?;
+        if changes.iter().any(|change| matches!(change, Change::Put(..))) {
+            self.sync()?;
         }
+        placed.into_iter().try_for_each(|placed| self.place(placed))?;
         self.sync()
     }
 
@@ -90,33 +87,50 @@ impl Records for Filesystem {
     }
 }
 
+/// A change whose bytes are written.
+enum Placed<'a> {
+    /// The record's value waits to get its name.
+    Value(Temporary<'a>, PathBuf),
+    /// A record without a value.
+    Empty(PathBuf),
+    /// A record to be removed.
+    Removal(PathBuf),
+}
+
 impl Filesystem {
-    fn apply(&self, changes: &[Change]) -> Result<()> {
-        changes.iter().try_for_each(|change| match change {
-            Change::Put(key, value) => self.put(key, value),
-            Change::Remove(key) => {
+    fn prepare(&self, change: &Change) -> Result<Placed<'_>> {
+        Ok(match change {
+            Change::Put(key, value) => {
                 let path = self.layout.record(key);
-                found(fs::remove_file(&path))
-                    .map(|_| ())
-                    .map_err(|source| self.error("remove", &path, source))
+                match value.is_empty() {
+                    true => Placed::Empty(path),
+                    false => Placed::Value(self.write_temporary(&path, value)?, path),
+                }
             }
+            Change::Remove(key) => Placed::Removal(self.layout.record(key)),
         })
     }
 
-    fn put(&self, key: &Key, value: &[u8]) -> Result<()> {
-        let path = self.layout.record(key);
-        if !value.is_empty() {
-            return self.write_whole(&path, value);
+    fn place(&self, placed: Placed<'_>) -> Result<()> {
+        match placed {
+            Placed::Value(temporary, path) => temporary.rename(&path),
+            Placed::Empty(path) => self.put_empty(&path),
+            Placed::Removal(path) => found(fs::remove_file(&path))
+                .map(|_| ())
+                .map_err(|source| self.error("remove", &path, source)),
         }
-        // One that is there already counts as put again, so that garbage collection sees it as fresh.
-        in_folder(&path, || match File::create_new(&path) {
+    }
+
+    /// One that is there already counts as put again, so that garbage collection sees it as fresh.
+    fn put_empty(&self, path: &Path) -> Result<()> {
+        in_folder(path, || match File::create_new(path) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => OpenOptions::new()
                 .append(true)
-                .open(&path)?
+                .open(path)?
                 .set_modified(SystemTime::now()),
             created => created.map(|_| ()),
         })
-        .map_err(|source| self.error("write", &path, source))
+        .map_err(|source| self.error("write", path, source))
     }
 
     /// Visits every folder below `repositories/` that holds a folder of ours, with the name that it stands for.

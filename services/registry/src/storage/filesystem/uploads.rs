@@ -44,13 +44,15 @@ impl Uploads for Filesystem {
             .write(true)
             .open(&path)
             .and_then(|mut file| {
-                file.seek(SeekFrom::End(0))?;
-                Ok(file)
+                let len = file.seek(SeekFrom::End(0))?;
+                Ok((file, len))
             });
         match opened {
-            Ok(file) => Ok(Box::new(Writer {
+            Ok((file, len)) => Ok(Box::new(Writer {
                 file,
                 durable: self.syncer.is_some(),
+                len,
+                begun: len,
             })),
             Err(source) => Err(self.error("open", &path, source)),
         }
@@ -108,21 +110,52 @@ fn each_upload(folder: &Path, visit: &mut dyn FnMut(&str)) -> Result<()> {
 struct Writer {
     file: File,
     durable: bool,
+    /// Bytes that were written.
+    len: u64,
+    /// Up to here they are on their way to the disk.
+    begun: u64,
+}
+
+/// Bytes after which the system is told to bring them to the disk: the sync at the end then has little left to wait for.
+const BEGIN_BYTES: u64 = 8 << 20;
+
+impl Writer {
+    /// Begins to bring what was written to the disk, without waiting for it. It stays in memory for those who read it next.
+    #[cfg(target_os = "linux")]
+    fn begin_sync(&mut self) {
+        if let Some(count) = std::num::NonZeroU64::new(self.len - self.begun) {
+            // The advice for pages that are not clean is to write them. It is only advice: what fails is synced at the end.
+            let _ = rustix::fs::fadvise(&self.file, self.begun, Some(count), rustix::fs::Advice::DontNeed);
+        }
+        self.begun = self.len;
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn begin_sync(&mut self) {
+        self.begun = self.len;
+    }
 }
 
 impl UploadWriter for Writer {
     fn append(&mut self, bytes: &[u8]) -> Result<()> {
         self.file
             .write_all(bytes)
-            .map_err(|source| StorageError::new("append to", "an upload", source))
+            .map_err(|source| StorageError::new("append to", "an upload", source))?;
+        self.len += bytes.len() as u64;
+        if self.durable && self.len - self.begun >= BEGIN_BYTES {
+            self.begin_sync();
+        }
+        Ok(())
     }
 
     fn truncate(&mut self, len: u64) -> Result<()> {
         self.file
             .set_len(len)
             .and_then(|()| self.file.seek(SeekFrom::Start(len)))
-            .map(|_| ())
-            .map_err(|source| StorageError::new("cut", "an upload", source))
+            .map_err(|source| StorageError::new("cut", "an upload", source))?;
+        self.len = len;
+        self.begun = self.begun.min(len);
+        Ok(())
     }
 
     fn content(&self) -> Result<Content> {

@@ -1,0 +1,4 @@
+//! The target `requests`: under libFuzzer its loop, else a program that replays files.
+#![cfg_attr(fuzzing, no_main)]
+
+fuzz::target!(requests);

@@ -1,0 +1,291 @@
+//! Damaged storage: bits that flipped on the disk, and what power loss leaves behind. Nothing of it is served as good, and
+//! `verify` finds it.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use oci::{Digest, media_type};
+use registry::{
+    domain::{Collect, Damage, Limits, Registry, Verified, Verify},
+    storage::{Durability, filesystem::Filesystem},
+};
+use std::{
+    fs,
+    io::{Read, Write},
+    net::TcpStream,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+use support::{Request, Server, complete, image};
+
+fn open(folder: &Path) -> Registry {
+    let storage = Filesystem::open(folder, Durability::None).unwrap();
+    Registry::open(Arc::new(storage), complete(), Limits::default()).unwrap()
+}
+
+fn content_path(folder: &Path, digest: &Digest) -> PathBuf {
+    let hex = digest.hex();
+    folder.join("blobs/sha256").join(&hex[..2]).join(hex)
+}
+
+fn verify(folder: &Path, repair: bool) -> (Verified, Vec<Damage>) {
+    let mut found = Vec::new();
+    let verified = open(folder)
+        .verify(Verify { repair }, &mut |damage| found.push(damage.clone()))
+        .unwrap();
+    (verified, found)
+}
+
+#[test]
+fn a_content_that_power_loss_cut_off_before_a_repository_had_it_is_no_damage_and_goes_with_the_garbage() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(Server::on_folder(folder.path(), complete()));
+    let path = content_path(folder.path(), &Digest::sha256(b"layer"));
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(&path, "").unwrap();
+    let (verified, damages) = verify(folder.path(), false);
+    assert_eq!((verified.unfinished, damages), (1, vec![]));
+
+    let server = Server::on_folder(folder.path(), complete());
+    let pushed = server.push_blob("a", b"layer");
+    assert_eq!(server.get(&format!("/v2/a/blobs/{pushed}")).text(), "layer");
+    drop(server);
+    fs::remove_dir_all(folder.path().join("repositories")).unwrap();
+    fs::write(&path, "").unwrap();
+    let later = SystemTime::now() + Limits::default().garbage_age + Duration::from_secs(60);
+    let how = Collect {
+        dry_run: false,
+        uploads: true,
+        now: later,
+    };
+    let collected = open(folder.path()).collect_garbage(how, &mut |_| {}).unwrap();
+    assert_eq!((collected.contents, path.exists()), (1, false));
+}
+
+/// Too large to be kept in memory; sent in pieces.
+fn large() -> Vec<u8> {
+    (0..400_000_u32)
+        .map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()[3])
+        .collect()
+}
+
+/// Flips the lowest bit of one byte in a file; its length stays.
+fn flip(path: &Path, at: usize) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[at] ^= 1;
+    fs::write(path, bytes).unwrap();
+}
+
+/// Every file below a folder.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => found.extend(files(&path)),
+            false => found.push(path),
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The file that holds these bytes somewhere, and where.
+fn holder(folder: &Path, bytes: &[u8]) -> (PathBuf, usize) {
+    let found = files(folder).into_iter().find_map(|path| {
+        let there = fs::read(&path).unwrap();
+        let at = there.windows(bytes.len()).position(|window| window == bytes)?;
+        Some((path, at))
+    });
+    found.expect("the bytes are in some file")
+}
+
+/// Flips a bit in the middle of these bytes, wherever they are stored.
+fn flip_in(folder: &Path, bytes: &[u8]) {
+    let (path, at) = holder(folder, &bytes[..bytes.len().min(64)]);
+    flip(&path, at + bytes.len() / 2);
+}
+
+/// A registry with these blobs and an image of them, damaged in one of its contents, and started again.
+fn damaged(folder: &Path, blobs: &[&[u8]], bad: &[u8]) -> Server {
+    let server = Server::on_folder(folder, complete());
+    for blob in blobs {
+        server.push_blob("a", blob);
+    }
+    server.push_image("a", "v", b"layer");
+    drop(server);
+    flip_in(folder, bad);
+    Server::on_folder(folder, complete())
+}
+
+fn blob_path(content: &[u8]) -> String {
+    format!("/v2/a/blobs/{}", Digest::sha256(content))
+}
+
+fn ask(server: &Server, method: &str, path: &str, range: Option<&str>) -> u16 {
+    let mut request = Request::new(method, path);
+    if let Some(range) = range {
+        request = request.header("Range", range);
+    }
+    server.send(request).status
+}
+
+/// The bytes of a body that came, and how many were announced.
+fn read_raw(server: &Server, path: &str) -> (usize, usize) {
+    let mut stream = TcpStream::connect(server.address).unwrap();
+    stream.write_all(&Request::new("GET", path).to_bytes()).unwrap();
+    let mut bytes = Vec::new();
+    let _ = stream.read_to_end(&mut bytes);
+    let end = bytes.windows(4).position(|w| w == b"\r\n\r\n").unwrap() + 4;
+    let head = String::from_utf8_lossy(&bytes[..end]).to_ascii_lowercase();
+    let length = head.split("content-length: ").nth(1).unwrap();
+    (
+        bytes.len() - end,
+        length.split('\r').next().unwrap().parse().unwrap(),
+    )
+}
+
+#[test]
+fn a_range_of_a_damaged_large_blob_is_refused_wherever_the_damage_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = damaged(folder.path(), &[&large()], &large());
+    let path = blob_path(&large());
+    for range in ["bytes=0-9", "bytes=399990-", "bytes=-5"] {
+        assert_eq!(ask(&server, "GET", &path, Some(range)), 500, "{range}");
+    }
+    assert_eq!(
+        ask(&server, "HEAD", &path, None),
+        500,
+        "what is known to be damaged is not said to be there"
+    );
+    assert_eq!(ask(&server, "GET", &path, None), 500);
+}
+
+#[test]
+fn a_range_of_a_good_large_blob_is_served() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(damaged(
+        folder.path(),
+        &[&large(), b"another blob"],
+        b"another blob",
+    ));
+    let server = Server::on_folder(folder.path(), complete());
+    for _ in 0..2 {
+        let request = Request::new("GET", &blob_path(&large())).header("Range", "bytes=1000-1999");
+        let response = server.send(request);
+        assert_eq!(
+            (response.status, response.body.as_slice()),
+            (206, &large()[1000..2000])
+        );
+    }
+}
+
+#[test]
+fn a_damaged_large_blob_breaks_off_once_and_is_refused_from_then_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = damaged(folder.path(), &[&large()], &large());
+    let path = blob_path(&large());
+    assert_eq!(ask(&server, "HEAD", &path, None), 200, "nobody has looked yet");
+    let (came, announced) = read_raw(&server, &path);
+    assert!(came < announced, "{came} of {announced}");
+    for method in ["HEAD", "GET"] {
+        assert_eq!(ask(&server, method, &path, None), 500, "{method}");
+    }
+}
+
+#[test]
+fn what_is_known_to_be_damaged_counts_as_missing_for_pushes() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = damaged(folder.path(), &[b"the layer"], b"the layer");
+    assert_eq!(ask(&server, "GET", &blob_path(b"the layer"), None), 500);
+    let body = image(
+        &Digest::sha256(b"{}"),
+        &Digest::sha256(b"the layer"),
+        9,
+        ",\"annotations\":{}",
+    );
+    let refused = server.push_manifest("a", "w", media_type::OCI_MANIFEST, &body);
+    assert_eq!(refused.code(), "MANIFEST_BLOB_UNKNOWN");
+    let mount = format!(
+        "/v2/b/blobs/uploads/?mount={}&from=a",
+        Digest::sha256(b"the layer")
+    );
+    assert_eq!(ask(&server, "POST", &mount, None), 202, "an upload, and no mount");
+}
+
+#[test]
+fn good_bytes_that_are_pushed_again_take_the_place_of_damaged_ones() {
+    let blobs: [&[u8]; 2] = [b"a small blob", &large()];
+    for (bad, looks_first) in [
+        (blobs[0], false),
+        (blobs[0], true),
+        (blobs[1], false),
+        (blobs[1], true),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let server = damaged(folder.path(), &blobs, bad);
+        if looks_first {
+            assert_eq!(ask(&server, "GET", &blob_path(bad), Some("bytes=0-1")), 500);
+        }
+        server.push_blob("b", bad);
+        assert_eq!(server.get(&blob_path(bad)).body, bad);
+        drop(server);
+        let server = Server::on_folder(folder.path(), complete());
+        assert_eq!(server.get(&blob_path(bad)).body, bad);
+        drop(server);
+        assert_eq!(verify(folder.path(), false).1, []);
+    }
+}
+
+#[test]
+fn a_damaged_manifest_that_is_pushed_again_is_good_again() {
+    for looks_first in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let body = image(&Digest::sha256(b"{}"), &Digest::sha256(b"layer"), 5, "");
+        let server = damaged(folder.path(), &[], body.as_bytes());
+        if looks_first {
+            for method in ["HEAD", "GET"] {
+                assert_eq!(ask(&server, method, "/v2/a/manifests/v", None), 500);
+            }
+        }
+        server.push_image("a", "v", b"layer");
+        drop(server);
+        let server = Server::on_folder(folder.path(), complete());
+        assert_eq!(server.get("/v2/a/manifests/v").text(), body);
+        drop(server);
+        assert_eq!(verify(folder.path(), false).1, []);
+    }
+}
+
+#[test]
+fn an_upload_whose_bytes_flip_never_becomes_a_blob_that_is_served() {
+    for restarts in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut server = Server::on_folder(folder.path(), complete());
+        let begun = server.send(Request::new("POST", "/v2/a/blobs/uploads/"));
+        let session = begun.header("location").unwrap().to_owned();
+        let chunk = Request::new("PATCH", &session).body(&large());
+        assert_eq!(server.send(chunk).status, 202);
+        flip_in(folder.path(), &large());
+        if restarts {
+            drop(server);
+            server = Server::on_folder(folder.path(), complete());
+        }
+        let path = format!("{session}?digest={}", Digest::sha256(&large()));
+        let ended = ask(&server, "PUT", &path, None);
+        if restarts {
+            assert_eq!(ended, 400, "its bytes are read again, and have another digest");
+            continue;
+        }
+        // They were hashed as they came, so this shows only when they are read.
+        assert_eq!(ended, 201);
+        assert_eq!(ask(&server, "GET", &blob_path(&large()), Some("bytes=0-1")), 500);
+        drop(server);
+        let found = verify(folder.path(), false).1;
+        assert!(
+            found.contains(&Damage::Corrupt(Digest::sha256(&large()))),
+            "{found:?}"
+        );
+    }
+}
