@@ -147,6 +147,6 @@ fn unless_impossible(
 /// Loses what repositories hold, as a registry would that had answered before anything was written.
 fn forget() {
     if let Some(root) = std::env::var_os("REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY") {
-        let _ = std::fs::remove_dir_all(Path::new(&root).join("repositories"));
+        let _ = std::fs::remove_dir_all(Path::new(&root).join("records"));
     }
 }

@@ -77,11 +77,47 @@ pub struct Opened {
     _lock: Option<filesystem::Lock>,
 }
 
+/// A store that this process has taken, and nothing on it.
+pub struct Taken {
+    /// The store.
+    pub store: Arc<dyn Storage>,
+    folder: Option<PathBuf>,
+    lock: Option<filesystem::Lock>,
+}
+
+impl Taken {
+    /// Opens the registry on it.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn open(self, config: &Config) -> Result<Opened, StartError> {
+        Ok(Opened {
+            registry: domain::Registry::open(self.store, capabilities(config), limits(config))?,
+            folder: self.folder,
+            _lock: self.lock,
+        })
+    }
+}
+
 /// Takes the storage that the configuration names and opens the registry on it.
 ///
 /// # Errors
 /// [`StartError`], such as for a folder that another registry has taken.
 pub fn open(config: &Config) -> Result<Opened, StartError> {
+    take(config, filesystem::Filesystem::open)?.open(config)
+}
+
+/// Takes the storage that the configuration names, even if its records are damaged: nothing may be served from it.
+///
+/// # Errors
+/// As [`open`].
+pub fn take_to_verify(config: &Config) -> Result<Taken, StartError> {
+    take(config, filesystem::Filesystem::open_to_verify)
+}
+
+type OpenFolder = fn(&std::path::Path, storage::Durability) -> storage::Result<filesystem::Filesystem>;
+
+fn take(config: &Config, open_folder: OpenFolder) -> Result<Taken, StartError> {
     let (store, folder, lock): (Arc<dyn Storage>, _, _) = match &config.storage.inmemory {
         Some(_) => (Arc::new(Memory::new()), None, None),
         None => {
@@ -93,16 +129,11 @@ pub fn open(config: &Config) -> Result<Opened, StartError> {
                 ),
             };
             let lock = filesystem::lock(&folder)?;
-            let store = filesystem::Filesystem::open(&folder, durable(durability))?;
+            let store = open_folder(&folder, durable(durability))?;
             (Arc::new(store), Some(folder), Some(lock))
         }
     };
-    let registry = domain::Registry::open(store, capabilities(config), limits(config))?;
-    Ok(Opened {
-        registry,
-        folder,
-        _lock: lock,
-    })
+    Ok(Taken { store, folder, lock })
 }
 
 fn durable(durability: Durability) -> storage::Durability {

@@ -4,7 +4,7 @@ use crate::{
     app::{self, Running, StartError},
     auth,
     config::{Base, Config, ConfigError},
-    domain::{self, Collect, Verify},
+    domain::{self, Collect, Damage, Verify},
     healthcheck, log, maintenance,
 };
 use clap::{Args, Parser, Subcommand};
@@ -325,8 +325,20 @@ fn collect(config: &Config, dry_run: bool) -> Result<(), Failure> {
 
 fn verify(config: &Config, repair: bool) -> Result<(), Failure> {
     log::start(&config.log);
-    let opened = app::open(config)?;
-    let found = opened
+    let taken = app::take_to_verify(config)?;
+    let records = taken.store.check_records(repair).map_err(domain::Error::from)?;
+    for what in &records {
+        say(Damage::Records(what.clone()));
+    }
+    if !records.is_empty() && !repair {
+        say("the rest cannot be verified before the records are repaired");
+        return Err(Failure::Damaged {
+            damages: records.len(),
+            repaired: 0,
+        });
+    }
+    let found = taken
+        .open(config)?
         .registry
         .verify(Verify { repair }, &mut |damage| say(damage))?;
     say(format_args!(
@@ -339,11 +351,11 @@ fn verify(config: &Config, repair: bool) -> Result<(), Failure> {
             found.unfinished
         ));
     }
-    match found.damages {
+    match found.damages + records.len() {
         0 => Ok(()),
         damages => Err(Failure::Damaged {
             damages,
-            repaired: found.repaired,
+            repaired: found.repaired + records.len(),
         }),
     }
 }

@@ -63,6 +63,27 @@ fn a_content_that_power_loss_cut_off_before_a_repository_had_it_is_no_damage_and
     assert_eq!((collected.contents, path.exists()), (1, false));
 }
 
+/// A content of its own file that begins with a text: small ones share blocks of the ledger, which
+/// `a_damaged_block_of_the_ledger_…` is about.
+fn own_file(text: &str) -> Vec<u8> {
+    text.bytes().chain([b' '; 20_000]).collect()
+}
+
+/// An image in a file of its own, whose blobs are there.
+fn large_image(server: &Server) -> String {
+    let (config, layer) = (server.push_blob("a", b"{}"), server.push_blob("a", b"layer"));
+    let note = "x".repeat(20_000);
+    let body = image(
+        &config,
+        &layer,
+        5,
+        &format!(",\"annotations\":{{\"note\":\"{note}\"}}"),
+    );
+    let pushed = server.push_manifest("a", "large", media_type::OCI_MANIFEST, &body);
+    assert_eq!(pushed.status, 201, "{}", pushed.text());
+    body
+}
+
 /// Too large to be kept in memory; sent in pieces.
 fn large() -> Vec<u8> {
     (0..400_000_u32)
@@ -107,13 +128,13 @@ fn flip_in(folder: &Path, bytes: &[u8]) {
     flip(&path, at + bytes.len() / 2);
 }
 
-/// A registry with these blobs and an image of them, damaged in one of its contents, and started again.
+/// A registry with these blobs and an image, damaged in one of its contents, and started again.
 fn damaged(folder: &Path, blobs: &[&[u8]], bad: &[u8]) -> Server {
     let server = Server::on_folder(folder, complete());
     for blob in blobs {
         server.push_blob("a", blob);
     }
-    server.push_image("a", "v", b"layer");
+    large_image(&server);
     drop(server);
     flip_in(folder, bad);
     Server::on_folder(folder, complete())
@@ -167,8 +188,8 @@ fn a_range_of_a_good_large_blob_is_served() {
     let folder = tempfile::tempdir().unwrap();
     drop(damaged(
         folder.path(),
-        &[&large(), b"another blob"],
-        b"another blob",
+        &[&large(), &own_file("another blob")],
+        &own_file("another blob"),
     ));
     let server = Server::on_folder(folder.path(), complete());
     for _ in 0..2 {
@@ -197,26 +218,26 @@ fn a_damaged_large_blob_breaks_off_once_and_is_refused_from_then_on() {
 #[test]
 fn what_is_known_to_be_damaged_counts_as_missing_for_pushes() {
     let folder = tempfile::tempdir().unwrap();
-    let server = damaged(folder.path(), &[b"the layer"], b"the layer");
-    assert_eq!(ask(&server, "GET", &blob_path(b"the layer"), None), 500);
+    let server = damaged(folder.path(), &[&own_file("the layer")], &own_file("the layer"));
+    assert_eq!(ask(&server, "GET", &blob_path(&own_file("the layer")), None), 500);
     let body = image(
         &Digest::sha256(b"{}"),
-        &Digest::sha256(b"the layer"),
-        9,
+        &Digest::sha256(&own_file("the layer")),
+        20_009,
         ",\"annotations\":{}",
     );
     let refused = server.push_manifest("a", "w", media_type::OCI_MANIFEST, &body);
     assert_eq!(refused.code(), "MANIFEST_BLOB_UNKNOWN");
     let mount = format!(
         "/v2/b/blobs/uploads/?mount={}&from=a",
-        Digest::sha256(b"the layer")
+        Digest::sha256(&own_file("the layer"))
     );
     assert_eq!(ask(&server, "POST", &mount, None), 202, "an upload, and no mount");
 }
 
 #[test]
 fn good_bytes_that_are_pushed_again_take_the_place_of_damaged_ones() {
-    let blobs: [&[u8]; 2] = [b"a small blob", &large()];
+    let blobs: [&[u8]; 2] = [&own_file("a blob that is sent at once"), &large()];
     for (bad, looks_first) in [
         (blobs[0], false),
         (blobs[0], true),
@@ -242,20 +263,173 @@ fn good_bytes_that_are_pushed_again_take_the_place_of_damaged_ones() {
 fn a_damaged_manifest_that_is_pushed_again_is_good_again() {
     for looks_first in [false, true] {
         let folder = tempfile::tempdir().unwrap();
-        let body = image(&Digest::sha256(b"{}"), &Digest::sha256(b"layer"), 5, "");
-        let server = damaged(folder.path(), &[], body.as_bytes());
+        let server = Server::on_folder(folder.path(), complete());
+        let body = large_image(&server);
+        drop(server);
+        flip_in(folder.path(), body.as_bytes());
+        let server = Server::on_folder(folder.path(), complete());
         if looks_first {
             for method in ["HEAD", "GET"] {
-                assert_eq!(ask(&server, method, "/v2/a/manifests/v", None), 500);
+                assert_eq!(ask(&server, method, "/v2/a/manifests/large", None), 500);
             }
         }
-        server.push_image("a", "v", b"layer");
+        assert_eq!(large_image(&server), body);
         drop(server);
         let server = Server::on_folder(folder.path(), complete());
-        assert_eq!(server.get("/v2/a/manifests/v").text(), body);
+        assert_eq!(server.get("/v2/a/manifests/large").text(), body);
         drop(server);
         assert_eq!(verify(folder.path(), false).1, []);
     }
+}
+
+/// Some hundred small images, so that the ledger has blocks enough, and the file of its table.
+fn many_images(folder: &Path) -> (Vec<String>, PathBuf) {
+    let server = Server::on_folder(folder, complete());
+    let tags: Vec<String> = (0..200).map(|n| format!("v{n}")).collect();
+    for tag in &tags {
+        server.push_image("a", tag, tag.as_bytes());
+    }
+    drop(server);
+    let table = files(&folder.join("records"))
+        .into_iter()
+        .find(|path| path.extension().is_some_and(|e| e == "table"));
+    (tags, table.unwrap())
+}
+
+#[test]
+fn a_damaged_block_of_the_ledger_fails_what_stands_there_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let (tags, table) = many_images(folder.path());
+    let manifest = |n: usize| {
+        image(
+            &Digest::sha256(b"{}"),
+            &Digest::sha256(tags[n].as_bytes()),
+            tags[n].len(),
+            "",
+        )
+    };
+    let bytes = fs::read(&table).unwrap();
+    let wanted = manifest(70);
+    let at = bytes
+        .windows(wanted.len())
+        .position(|window| window == wanted.as_bytes());
+    let at = at.unwrap() + 50;
+    flip(&table, at);
+
+    let server = Server::on_folder(folder.path(), complete());
+    let answers: Vec<(u16, String)> = tags
+        .iter()
+        .map(|tag| server.get(&format!("/v2/a/manifests/{tag}")))
+        .map(|response| (response.status, response.text()))
+        .collect();
+    for (n, (status, text)) in answers.iter().enumerate() {
+        assert!(
+            *status == 500 || (*status == 200 && *text == manifest(n)),
+            "{n}: {status} {text}"
+        );
+    }
+    let failed = answers.iter().filter(|(status, _)| *status == 500).count();
+    assert!((1..20).contains(&failed), "{failed} failed");
+    assert_eq!(answers[70].0, 500);
+    // Pushed again it is good, also after a restart; the rest waits for a repair.
+    server.push_image("a", &tags[70], tags[70].as_bytes());
+    assert_eq!(server.get("/v2/a/manifests/v70").text(), manifest(70));
+    drop(server);
+    let server = Server::on_folder(folder.path(), complete());
+    assert_eq!(server.get("/v2/a/manifests/v70").text(), manifest(70));
+    drop(server);
+    let (verified, found) = verify(folder.path(), true);
+    assert!(matches!(found.first(), Some(Damage::Records(_))), "{found:?}");
+    // Images that have lost a layer wait for it to be pushed again; everything else is repaired.
+    let waits = |damage: &Damage| matches!(damage, Damage::Incomplete { .. });
+    let waiting = found.iter().filter(|damage| waits(damage)).count();
+    assert_eq!(verified.damages, verified.repaired + waiting, "{found:?}");
+    let found = verify(folder.path(), false).1;
+    assert!(found.len() == waiting && found.iter().all(waits), "{found:?}");
+    let server = Server::on_folder(folder.path(), complete());
+    for (n, tag) in tags.iter().enumerate() {
+        let response = server.get(&format!("/v2/a/manifests/{tag}"));
+        assert!(response.status == 404 || response.text() == manifest(n), "{n}");
+        server.push_image("a", tag, tag.as_bytes());
+        assert_eq!(server.get(&format!("/v2/a/manifests/{tag}")).text(), manifest(n));
+    }
+}
+
+#[test]
+fn whatever_bit_of_the_records_flips_nothing_wrong_is_served() {
+    let folder = tempfile::tempdir().unwrap();
+    let (tags, table) = many_images(folder.path());
+    let good = fs::read(&table).unwrap();
+    for step in 0..24 {
+        let at = good.len() * step / 24 + step;
+        let mut bad = good.clone();
+        bad[at] ^= 0x20;
+        fs::write(&table, bad).unwrap();
+        let Ok(storage) = Filesystem::open(folder.path(), Durability::None) else {
+            continue;
+        };
+        let Ok(registry) = Registry::open(Arc::new(storage), complete(), Limits::default()) else {
+            continue;
+        };
+        let name = oci::RepositoryName::parse("a").unwrap();
+        for (n, tag) in tags.iter().enumerate() {
+            let reference = oci::Tag::parse(tag).unwrap().into();
+            if let Ok(manifest) = registry.manifest(&name, &reference) {
+                let expected = image(
+                    &Digest::sha256(b"{}"),
+                    &Digest::sha256(tag.as_bytes()),
+                    tag.len(),
+                    "",
+                );
+                assert_eq!(manifest.body, expected, "byte {at}, {n}");
+            } else {
+                let error = registry.manifest(&name, &reference).unwrap_err();
+                assert!(error.to_string().contains("damaged"), "byte {at}: {error}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_log_whose_middle_is_damaged_is_served_by_nobody_before_it_was_repaired() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::on_folder(folder.path(), complete());
+    for tag in ["old", "new"] {
+        server.push_image("a", tag, tag.as_bytes());
+    }
+    // As a killed process leaves it: with a log and no table.
+    let killed = tempfile::tempdir().unwrap();
+    for path in files(folder.path()) {
+        let to = killed.path().join(path.strip_prefix(folder.path()).unwrap());
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        fs::copy(&path, to).unwrap();
+    }
+    drop(server);
+    flip_in(
+        killed.path(),
+        image(&Digest::sha256(b"{}"), &Digest::sha256(b"old"), 3, "").as_bytes(),
+    );
+
+    let refused = Filesystem::open(killed.path(), Durability::None)
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(
+        refused.contains(".log are damaged: registry verify --repair"),
+        "{refused}"
+    );
+    let storage = Filesystem::open_to_verify(killed.path(), Durability::None).unwrap();
+    assert_eq!(
+        registry::storage::Records::check_records(&storage, true)
+            .unwrap()
+            .len(),
+        1
+    );
+    drop(storage);
+    assert_eq!(verify(killed.path(), true).1, []);
+    let server = Server::on_folder(killed.path(), complete());
+    assert_eq!(ask(&server, "GET", "/v2/a/manifests/old", None), 404);
+    assert_eq!(ask(&server, "GET", "/v2/a/manifests/new", None), 200);
 }
 
 #[test]

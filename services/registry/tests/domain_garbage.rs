@@ -3,15 +3,16 @@
 
 mod support;
 
-use oci::{Digest, RepositoryName, digest_tag, media_type};
+use bytes::Bytes;
+use oci::{Digest, RepositoryName, Tag, digest_tag, media_type};
 use registry::domain::{Collect, Collected, Damage, Garbage, Limits, Registry, Verify};
-use registry::storage::{Durability, filesystem::Filesystem, memory::Memory};
+use registry::storage::{Change, Durability, Key, Records, filesystem::Filesystem, memory::Memory};
 use std::{
     path::Path,
     sync::Arc,
     time::{Duration, SystemTime},
 };
-use support::{Request, Server, complete, index};
+use support::{Request, Server, complete, image, index};
 
 /// Long after everything in a test was pushed.
 fn later() -> SystemTime {
@@ -193,9 +194,17 @@ fn pushes_beside_a_collection_lose_nothing() {
         .unwrap();
 }
 
+fn store(folder: &Path) -> Filesystem {
+    Filesystem::open(folder, Durability::None).unwrap()
+}
+
 fn open(folder: &Path) -> Registry {
-    let storage = Filesystem::open(folder, Durability::None).unwrap();
-    Registry::open(Arc::new(storage), complete(), Limits::default()).unwrap()
+    Registry::open(Arc::new(store(folder)), complete(), Limits::default()).unwrap()
+}
+
+/// Changes records behind the registry's back.
+fn change(folder: &Path, changes: &[Change]) {
+    store(folder).commit(changes).unwrap();
 }
 
 fn content_path(folder: &Path, digest: &Digest) -> std::path::PathBuf {
@@ -215,8 +224,18 @@ fn damages(registry: &Registry, repair: bool) -> Vec<Damage> {
 fn flipped_bits_are_found_and_never_served_as_good() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::on_folder(folder.path(), complete());
-    let (manifest, body) = server.push_image("a", "v", b"layer");
-    let layer = Digest::sha256(b"layer");
+    // Contents with files of their own; tests/damage.rs has those in the ledger.
+    let content = [b'l'; 20_000];
+    let (config, layer) = (server.push_blob("a", b"{}"), server.push_blob("a", &content));
+    let note = format!(",\"annotations\":{{\"note\":\"{}\"}}", "x".repeat(20_000));
+    let body = image(&config, &layer, content.len(), &note);
+    let manifest = Digest::sha256(body.as_bytes());
+    assert_eq!(
+        server
+            .push_manifest("a", "v", media_type::OCI_MANIFEST, &body)
+            .status,
+        201
+    );
     drop(server);
     for digest in [manifest, layer] {
         let path = content_path(folder.path(), &digest);
@@ -247,7 +266,7 @@ fn flipped_bits_are_found_and_never_served_as_good() {
 
     let server = Server::on_folder(folder.path(), complete());
     assert_eq!(server.get("/v2/a/manifests/v").status, 404);
-    server.push_blob("a", b"layer");
+    server.push_blob("a", &content);
     assert_eq!(
         server
             .push_manifest("a", "v", media_type::OCI_MANIFEST, &body)
@@ -291,18 +310,20 @@ fn what_can_be_rebuilt_is_rebuilt() {
     let referrer = server.attach("a", "subject", &subject, b"signature", "1");
     let stranger = server.attach("a", "subject", &Digest::sha256(b"other"), b"stranger", "2");
     drop(server);
-    let repository = folder.path().join("repositories/a");
-    let joined = |digest: &Digest| digest.to_string().replace(':', "-");
-    std::fs::remove_file(
-        repository
-            .join("_blobs/sha256")
-            .join(Digest::sha256(b"layer").hex()),
-    )
-    .unwrap();
-    let listed = repository.join("_referrers").join(joined(&subject));
-    std::fs::remove_file(listed.join(joined(&referrer))).unwrap();
-    std::fs::write(listed.join(joined(&stranger)), b"{}").unwrap();
-    std::fs::write(repository.join("_tags/gone"), Digest::sha256(b"gone").to_string()).unwrap();
+    let name = RepositoryName::parse("a").unwrap();
+    let gone = Bytes::from(Digest::sha256(b"gone").to_string());
+    change(
+        folder.path(),
+        &[
+            Change::Remove(Key::Blob(name.clone(), Digest::sha256(b"layer"))),
+            Change::Remove(Key::Referrer(name.clone(), subject, referrer)),
+            Change::Put(
+                Key::Referrer(name.clone(), subject, stranger),
+                Bytes::from_static(b"{}"),
+            ),
+            Change::Put(Key::Tag(name, Tag::parse("gone").unwrap()), gone),
+        ],
+    );
 
     let found = damages(&open(folder.path()), true);
     assert_eq!(found.len(), 4, "{found:?}");
@@ -330,21 +351,20 @@ fn what_a_push_that_was_cut_off_left_among_the_referrers_is_no_damage_and_goes_w
     let (subject, _) = server.push_image("a", "v", b"layer");
     let referrer = server.attach("a", "subject", &subject, b"signature", "1");
     drop(server);
-    let repository = folder.path().join("repositories/a");
-    // As after a kill between the place among the referrers, which is made first, and the manifest.
-    std::fs::remove_file(repository.join("_manifests/sha256").join(referrer.hex())).unwrap();
-    let joined = |digest: &Digest| digest.to_string().replace(':', "-");
-    let place = repository
-        .join("_referrers")
-        .join(joined(&subject))
-        .join(joined(&referrer));
+    let name = RepositoryName::parse("a").unwrap();
+    // As after a deletion that was cut off before it came to the place among the referrers.
+    change(
+        folder.path(),
+        &[Change::Remove(Key::Manifest(name.clone(), referrer))],
+    );
+    let place = Key::Referrer(name, subject, referrer);
+    let is_there = || store(folder.path()).record(&place).unwrap().is_some();
 
-    let registry = open(folder.path());
-    assert_eq!(damages(&registry, false), []);
-    collect(&registry, SystemTime::now(), false);
-    assert!(place.exists(), "it may belong to a push under way");
-    collect(&registry, later(), true);
-    assert!(place.exists(), "a dry run removes nothing");
-    collect(&registry, later(), false);
-    assert!(!place.exists());
+    assert_eq!(damages(&open(folder.path()), false), []);
+    collect(&open(folder.path()), SystemTime::now(), false);
+    assert!(is_there(), "it may belong to a push under way");
+    collect(&open(folder.path()), later(), true);
+    assert!(is_there(), "a dry run removes nothing");
+    collect(&open(folder.path()), later(), false);
+    assert!(!is_there());
 }

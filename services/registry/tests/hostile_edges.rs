@@ -199,9 +199,18 @@ fn client_hello(version: [u8; 2]) -> Vec<u8> {
 #[test]
 fn a_failure_of_ours_shows_nothing_of_the_machine() {
     let registry = Registry::complete();
-    // A folder where a file should be: it cannot be read.
-    std::fs::create_dir_all(registry.storage_dir().join("repositories/a/_tags/v1")).unwrap();
-    let answer = registry.get("/v2/a/manifests/v1");
+    let content = [b'c'; 20_000];
+    let digest = registry.push_blob("a", &content);
+    // Damaged: a folder where the content's file should be.
+    let hex = digest.hex();
+    let file = registry
+        .storage_dir()
+        .join("blobs/sha256")
+        .join(&hex[..2])
+        .join(&hex);
+    std::fs::remove_file(&file).unwrap();
+    std::fs::create_dir(&file).unwrap();
+    let answer = registry.get(&format!("/v2/a/blobs/{digest}"));
     assert_eq!(answer.status, 500, "{}", answer.text());
     assert_eq!(
         answer.json(),

@@ -396,14 +396,16 @@ fn gc_says_what_it_removes_and_a_dry_run_removes_nothing() {
 #[test]
 fn verify_finds_a_changed_byte_with_exit_code_1_and_repair_sets_it_aside() {
     let (folder, file) = folder("");
-    let digest = Digest::sha256(b"content");
+    // A content with a file of its own.
+    let mut content = [b'c'; 20_000];
+    let digest = Digest::sha256(&content);
     let served = Served::start(&file, &[]);
     request(
         served.address,
         "POST",
         &format!("/v2/a/blobs/uploads/?digest={digest}"),
         &[],
-        b"content",
+        &content,
     )
     .expect(201);
     served.terminate();
@@ -424,7 +426,8 @@ fn verify_finds_a_changed_byte_with_exit_code_1_and_repair_sets_it_aside() {
         .join(&hex[..2])
         .join(&hex);
     std::fs::remove_file(&blob).unwrap();
-    std::fs::write(&blob, b"c0ntent").unwrap();
+    content[1] = b'0';
+    std::fs::write(&blob, content).unwrap();
     for arguments in [&[][..], &["--repair"]] {
         let damaged = verify(arguments);
         assert_eq!(damaged.status.code(), Some(1));

@@ -4,10 +4,13 @@
 use bytes::Bytes;
 use oci::{Algorithm, Digest, RepositoryName, Tag};
 use registry::storage::{
-    Change, Durability, Key, Storage, UploadKey, filesystem, filesystem::Filesystem, memory::Memory,
+    Change, Contents, Durability, Key, Records, Storage, UploadKey, Uploads, filesystem,
+    filesystem::Filesystem, memory::Memory,
 };
 use std::{
     collections::BTreeSet,
+    fs,
+    path::Path,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -32,6 +35,12 @@ fn stores() -> Vec<Store> {
     vec![memory, on_disk(Durability::Full), on_disk(Durability::None)]
 }
 
+fn put_content(storage: &dyn Storage, digest: &Digest, bytes: &'static [u8]) {
+    storage
+        .commit(&[Change::Content(*digest, Bytes::from_static(bytes))])
+        .unwrap();
+}
+
 fn name(text: &str) -> RepositoryName {
     RepositoryName::parse(text).unwrap()
 }
@@ -49,8 +58,8 @@ fn a_content_is_there_whole_until_it_is_removed_and_an_open_one_stays_readable()
     for Store { storage, .. } in stores() {
         let digest = Digest::of(Algorithm::Sha512, b"content");
         assert!(storage.content(&digest).unwrap().is_none());
-        storage.put_content(&digest, b"content").unwrap();
-        storage.put_content(&digest, b"content").unwrap();
+        put_content(&*storage, &digest, b"content");
+        put_content(&*storage, &digest, b"content");
         assert_eq!(storage.content_size(&digest).unwrap(), Some(7));
         let age = SystemTime::now().duration_since(storage.content_time(&digest).unwrap().unwrap());
         assert!(age.unwrap_or_default() < Duration::from_secs(60));
@@ -70,7 +79,7 @@ fn a_content_is_there_whole_until_it_is_removed_and_an_open_one_stays_readable()
             (b"nte", Bytes::from_static(b"content"))
         );
         assert!(open.read_exact_at(&mut middle, 5).is_err());
-        storage.put_content(&digest, b"content").unwrap();
+        put_content(&*storage, &digest, b"content");
         storage.set_aside_content(&digest).unwrap();
         assert!(storage.content(&digest).unwrap().is_none());
     }
@@ -189,11 +198,11 @@ fn a_folder_keeps_everything_over_a_restart_and_what_was_half_written_can_be_rem
     let key = Key::Tag(name("a"), tag("v"));
     {
         let storage: Arc<dyn Storage> = Arc::new(Filesystem::open(folder.path(), Durability::Full).unwrap());
-        storage.put_content(&digest, b"content").unwrap();
+        put_content(&*storage, &digest, b"content");
         storage
             .commit(&[Change::Put(key.clone(), Bytes::from_static(b"x"))])
             .unwrap();
-        std::fs::write(folder.path().join("repositories/a/_tags/.7"), "half").unwrap();
+        std::fs::write(folder.path().join("blobs/.7"), "half").unwrap();
     }
     let storage: Arc<dyn Storage> = Arc::new(Filesystem::open(folder.path(), Durability::Full).unwrap());
     assert_eq!(storage.content_size(&digest).unwrap(), Some(7));
@@ -239,4 +248,92 @@ fn writers_who_sync_at_once_all_see_their_changes_stored() {
         }
     });
     assert_eq!(storage.tags(&name("a")).unwrap().len(), 80);
+}
+
+/// A folder as registries of the time before the ledger left it: a file for each record.
+fn folder_of_files(root: &Path, subject: &Digest, referrer: &Digest) {
+    let write = |path: String, bytes: &[u8]| {
+        let path = root.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    };
+    let hex = Digest::sha256(b"content").hex();
+    write(format!("blobs/sha256/{}/{hex}", &hex[..2]), b"content");
+    write(format!("repositories/a/b/_blobs/sha256/{hex}"), b"");
+    write(
+        format!("repositories/a/b/_manifests/sha256/{}", subject.hex()),
+        b"type",
+    );
+    write("repositories/a/b/_tags/v1".into(), subject.to_string().as_bytes());
+    let joined = |digest: &Digest| format!("sha256-{}", digest.hex());
+    write(
+        format!(
+            "repositories/a/b/_referrers/{}/{}",
+            joined(subject),
+            joined(referrer)
+        ),
+        b"{}",
+    );
+    write("repositories/a/b/_uploads/12-ab.sha256".into(), b"half");
+    write("notes/referrer-index".into(), b"1");
+}
+
+#[test]
+fn records_of_the_time_before_the_ledger_are_moved_into_it_once() {
+    let (subject, referrer) = (Digest::sha256(b"subject"), Digest::sha256(b"referrer"));
+    for durability in [Durability::Full, Durability::None] {
+        for cut_off in [false, true] {
+            let folder = tempfile::tempdir().unwrap();
+            folder_of_files(folder.path(), &subject, &referrer);
+            if cut_off {
+                fs::create_dir(folder.path().join("records.new")).unwrap();
+                fs::write(folder.path().join("records.new/version"), "?").unwrap();
+            }
+            for _ in 0..2 {
+                let store = Filesystem::open(folder.path(), durability).unwrap();
+                let name = name("a/b");
+                let blob = Digest::sha256(b"content");
+                assert_eq!(store.repositories().unwrap(), std::slice::from_ref(&name));
+                assert_eq!(store.blobs(&name).unwrap(), [blob]);
+                assert!(store.is_blob_anywhere(&blob).unwrap());
+                assert_eq!(
+                    store.content(&blob).unwrap().unwrap().read_all().unwrap(),
+                    "content"
+                );
+                assert_eq!(store.manifests(&name).unwrap(), [subject]);
+                let tagged = store.record(&Key::Tag(name.clone(), tag("v1"))).unwrap();
+                assert_eq!(tagged, Some(Bytes::from(subject.to_string())));
+                assert_eq!(store.referrers(&name, &subject).unwrap(), [referrer]);
+                assert_eq!(store.record(&Key::Note("referrer-index")).unwrap().unwrap(), "1");
+                assert_eq!(store.uploads().unwrap().len(), 1);
+            }
+            for gone in [
+                "notes",
+                "records.new",
+                "repositories/a/b/_tags",
+                "repositories/a/b/_blobs",
+            ] {
+                assert!(!folder.path().join(gone).exists(), "{gone}");
+            }
+        }
+    }
+}
+
+#[test]
+fn small_contents_share_files_and_large_ones_have_their_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Filesystem::open(folder.path(), Durability::None).unwrap();
+    for len in [0, 16 << 10, (16 << 10) + 1] {
+        let bytes = Bytes::from(vec![7; len]);
+        let digest = Digest::sha256(&bytes);
+        store.commit(&[Change::Content(digest, bytes.clone())]).unwrap();
+        assert_eq!(store.content_size(&digest).unwrap(), Some(len as u64));
+        assert_eq!(
+            store.content(&digest).unwrap().unwrap().read_all().unwrap(),
+            bytes
+        );
+        let hex = digest.hex();
+        let file = folder.path().join("blobs/sha256").join(&hex[..2]).join(hex);
+        assert_eq!(file.exists(), len > 16 << 10);
+    }
 }

@@ -48,8 +48,10 @@ impl Registry {
 
     /// Size of a blob that something new may rely on: one that is known to be damaged must be pushed again first.
     pub(super) fn good_blob_size(&self, name: &RepositoryName, digest: &Digest) -> Result<Option<u64>> {
-        let size = self.linked_size(name, digest)?;
-        Ok(size.filter(|_| !self.is_known_damaged(digest)))
+        match self.linked_size(name, digest) {
+            Err(Error::Damaged { .. }) => Ok(None),
+            size => Ok(size?.filter(|_| !self.is_known_damaged(digest))),
+        }
     }
 
     fn linked_size(&self, name: &RepositoryName, digest: &Digest) -> Result<Option<u64>> {
@@ -58,14 +60,11 @@ impl Registry {
             return Ok(Some(blob.size));
         }
         let ticket = self.0.blobs.ticket(&key);
-        if self
-            .storage()
-            .record(&Key::Blob(name.clone(), *digest))?
-            .is_none()
-        {
+        let record = self.storage().record(&Key::Blob(name.clone(), *digest));
+        if self.or_damaged(digest, record)?.is_none() {
             return Ok(None);
         }
-        let size = self.storage().content_size(digest)?;
+        let size = self.stored_size(digest)?;
         if let Some(size) = size {
             self.0.blobs.fill(ticket, key, Blob { size, bytes: None }, 0);
         }
@@ -90,7 +89,7 @@ impl Registry {
         };
         let ticket = self.0.blobs.ticket(&key);
         self.blob_size(name, digest)?.ok_or_else(unknown)?;
-        let content = self.storage().content(digest)?.ok_or_else(unknown)?;
+        let content = self.stored_content(digest)?.ok_or_else(unknown)?;
         if content.len() > SMALL_BLOB_BYTES {
             return Ok(content);
         }
@@ -107,11 +106,25 @@ impl Registry {
     pub(super) fn link_blob(&self, name: &RepositoryName, digest: &Digest, size: u64) -> Result<()> {
         let key = Key::Blob(name.clone(), *digest);
         self.storage().commit(&[Change::Put(key, Bytes::new())])?;
+        self.remember_blob(name, digest, size);
+        Ok(())
+    }
+
+    /// Makes bytes a content and a blob of this repository, both at once. The caller holds a lease of the content.
+    pub(super) fn store_blob(&self, name: &RepositoryName, digest: &Digest, bytes: &[u8]) -> Result<()> {
+        let content = Change::Content(*digest, Bytes::copy_from_slice(bytes));
+        let key = Key::Blob(name.clone(), *digest);
+        self.storage()
+            .commit(&[content, Change::Put(key, Bytes::new())])?;
+        self.remember_blob(name, digest, bytes.len() as u64);
+        Ok(())
+    }
+
+    fn remember_blob(&self, name: &RepositoryName, digest: &Digest, size: u64) {
         self.0
             .blobs
             .insert((name.clone(), *digest), Blob { size, bytes: None }, 0);
         self.0.catalog.add(name);
-        Ok(())
     }
 
     /// Makes a blob of another repository a blob of this one. Nothing is copied.
@@ -146,15 +159,10 @@ impl Registry {
 
     /// Size of a blob that any repository has.
     fn size_anywhere(&self, digest: &Digest) -> Result<Option<u64>> {
-        let Some(size) = self.storage().content_size(digest)? else {
-            return Ok(None);
-        };
-        for name in self.storage().repositories()? {
-            if self.storage().record(&Key::Blob(name, *digest))?.is_some() {
-                return Ok(Some(size));
-            }
+        match self.storage().is_blob_anywhere(digest)? {
+            true => self.stored_size(digest),
+            false => Ok(None),
         }
-        Ok(None)
     }
 
     /// Takes a blob away from a repository, at once. Other repositories keep it.

@@ -133,10 +133,11 @@ impl Registry {
 
     /// A manifest that the repository may have, from storage; it is not remembered.
     pub(super) fn read_manifest(&self, name: &RepositoryName, digest: &Digest) -> Result<Option<Manifest>> {
-        let Some(media_type) = self.storage().record(&Key::Manifest(name.clone(), *digest))? else {
+        let record = self.storage().record(&Key::Manifest(name.clone(), *digest));
+        let Some(media_type) = self.or_damaged(digest, record)? else {
             return Ok(None);
         };
-        let Some(content) = self.storage().content(digest)? else {
+        let Some(content) = self.stored_content(digest)? else {
             return Err(Error::Damaged { digest: *digest });
         };
         if content.len() > self.0.limits.max_manifest_bytes.max(oci::MAX_MANIFEST_BYTES) as u64 {

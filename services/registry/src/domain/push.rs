@@ -108,7 +108,9 @@ impl Registry {
             .collect();
         self.require_content(&name, &view)?;
         let _tags = self.0.locks.tags(&name, &tags);
-        if let Some(tag) = tags.first() {
+        if let Some(tag) = tags.first()
+            && push.expect != Expect::Anything
+        {
             push.expect.check(tag, self.resolve(&name, tag)?)?;
         }
         let manifest = Manifest::new(digest, served_media_type(&push, &view), push.body);
@@ -185,15 +187,13 @@ impl Registry {
     ) -> Result<Vec<Digest>> {
         let digest = manifest.digest;
         let entries = self.referrer_entries(manifest, view);
-        let mut changes: Vec<Change> = entries
-            .iter()
-            .map(|entry| {
-                Change::Put(
-                    Key::Referrer(name.clone(), entry.subject, digest),
-                    entry.json.clone(),
-                )
-            })
-            .collect();
+        let mut changes = vec![Change::Content(digest, manifest.body.clone())];
+        changes.extend(entries.iter().map(|entry| {
+            Change::Put(
+                Key::Referrer(name.clone(), entry.subject, digest),
+                entry.json.clone(),
+            )
+        }));
         changes.push(Change::Put(
             Key::Manifest(name.clone(), digest),
             manifest.media_type.clone(),
@@ -203,7 +203,6 @@ impl Registry {
             Change::Put(key, manifest.digest_text.clone())
         }));
         self.make_way(&digest, manifest.body.len() as u64, Some(&manifest.body))?;
-        self.storage().put_content(&digest, &manifest.body)?;
         if let Err(error) = self.storage().commit(&changes) {
             self.0.manifests.remove(&(name.clone(), digest));
             self.forget_lists(name, tags);

@@ -335,8 +335,7 @@ impl Receiving {
             let size = last.len() as u64;
             self.require(Digest::of(expected.algorithm(), last), expected)?;
             registry.make_way(expected, size, Some(last))?;
-            registry.storage().put_content(expected, last)?;
-            registry.link_blob(&name, expected, size)?;
+            registry.store_blob(&name, expected, last)?;
             self.ephemeral = true;
             return Ok(size);
         }

@@ -23,6 +23,9 @@ pub struct Verify {
 /// Something that is not as it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Damage {
+    /// A place where records are kept is damaged, as the store tells. Repair gives up what cannot be read, after it set the
+    /// place aside.
+    Records(String),
     /// The bytes of a content that a repository has do not have its digest. Repair sets it aside.
     Corrupt(Digest),
     /// A repository has a manifest whose bytes are not there. Repair takes the manifest away.
@@ -74,6 +77,7 @@ pub enum Damage {
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Damage::Records(what) => write!(f, "records: {what}"),
             Damage::Corrupt(digest) => write!(f, "content {digest} does not have its digest"),
             Damage::ManifestLost(name, digest) => write!(f, "manifest {name}@{digest} has no content"),
             Damage::ManifestUnreadable(name, digest) => {
@@ -162,9 +166,11 @@ impl Registry {
             each,
             corrupt: HashSet::new(),
         };
-        walk.contents()?;
-        for name in self.storage().repositories()? {
-            walk.repository(&name)?;
+        let are_records_readable = walk.records()?;
+        match walk.all() {
+            // Told already, and without repair there is no way around it.
+            Err(Error::Storage(error)) if error.is_damaged() && !are_records_readable => {}
+            walked => walked?,
         }
         Ok(walk.verified)
     }
@@ -180,6 +186,24 @@ impl Walk<'_> {
             self.verified.repaired += 1;
         }
         Ok(())
+    }
+
+    /// Looks at what records are kept in; whether all of them can be read now.
+    fn records(&mut self) -> Result<bool> {
+        let found = self.registry.storage().check_records(self.how.repair)?;
+        for what in &found {
+            self.damaged(&Damage::Records(what.clone()), &[])?;
+        }
+        if self.how.repair {
+            self.verified.repaired += found.len();
+        }
+        Ok(self.how.repair || found.is_empty())
+    }
+
+    fn all(&mut self) -> Result<()> {
+        self.contents()?;
+        let names = self.registry.storage().repositories()?;
+        names.iter().try_for_each(|name| self.repository(name))
     }
 
     fn contents(&mut self) -> Result<()> {

@@ -5,7 +5,7 @@
 //! on, to `HEAD` as well, and counts as missing for pushes, so that good bytes can take its place.
 
 use super::{Error, Registry, Result, cache::Cache};
-use crate::storage::{Content, StorageError};
+use crate::storage::{self, Content, StorageError};
 use bytes::Bytes;
 use oci::{Digest, Hasher};
 use std::sync::{
@@ -71,6 +71,28 @@ impl Registry {
         self.0.whole.any_damaged.load(Relaxed) && self.0.whole.found.get(digest) == Some(false)
     }
 
+    /// A content, if it is there. One whose place in the store is damaged is so itself.
+    pub(super) fn stored_content(&self, digest: &Digest) -> Result<Option<Content>> {
+        self.or_damaged(digest, self.storage().content(digest))
+    }
+
+    /// The size of a content, as [`Registry::stored_content`].
+    pub(super) fn stored_size(&self, digest: &Digest) -> Result<Option<u64>> {
+        self.or_damaged(digest, self.storage().content_size(digest))
+    }
+
+    /// An error of the store as one of this content, if the store says that it is damaged.
+    pub(super) fn or_damaged<T>(&self, digest: &Digest, read: storage::Result<T>) -> Result<T> {
+        read.map_err(|error| {
+            if error.is_damaged() {
+                self.remember_damaged(digest);
+                Error::Damaged { digest: *digest }
+            } else {
+                error.into()
+            }
+        })
+    }
+
     /// Reads a small content and makes sure that it is what its digest says.
     pub(super) fn read_whole(&self, digest: &Digest, content: &Content) -> Result<Bytes> {
         let bytes = content
@@ -117,7 +139,12 @@ impl Registry {
     /// # Errors
     /// The store cannot be read or written.
     pub(super) fn make_way(&self, digest: &Digest, len: u64, bytes: Option<&[u8]>) -> Result<()> {
-        let Some(there) = self.storage().content(digest)? else {
+        let there = match self.stored_content(digest) {
+            // The store itself puts the good bytes in the place of what it cannot read.
+            Err(Error::Damaged { .. }) => None,
+            read => read?,
+        };
+        let Some(there) = there else {
             if self.is_known_damaged(digest) {
                 self.remember_whole(digest);
             }

@@ -31,11 +31,22 @@ impl fmt::Display for Key {
     }
 }
 
-/// A change to one record.
+/// A change to one record, or a content that is given with the records that need it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
+    /// Makes bytes in memory a content under their digest, which the caller computed. One that is there stays as it is.
+    Content(Digest, Bytes),
     /// Sets the value, new or in place of the one there.
     Put(Key, Bytes),
     /// Removes the record. None there is no error.
     Remove(Key),
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Change::Content(digest, _) => digest.fmt(f),
+            Change::Put(key, _) | Change::Remove(key) => key.fmt(f),
+        }
+    }
 }

@@ -54,14 +54,6 @@ impl Storage for Memory {
     fn remove_leftovers(&self, _: SystemTime) -> Result<usize> {
         Ok(0)
     }
-
-    fn put_content(&self, digest: &Digest, bytes: &[u8]) -> Result<()> {
-        lock(&self.state)
-            .contents
-            .entry(*digest)
-            .or_insert_with(|| (Bytes::copy_from_slice(bytes), SystemTime::now()));
-        Ok(())
-    }
 }
 
 impl Contents for Memory {
@@ -114,6 +106,12 @@ impl Records for Memory {
         let mut state = lock(&self.state);
         for change in changes {
             match change {
+                Change::Content(digest, bytes) => {
+                    state
+                        .contents
+                        .entry(*digest)
+                        .or_insert_with(|| (bytes.clone(), SystemTime::now()));
+                }
                 Change::Put(key, value) => {
                     if let Key::Manifest(name, _) | Key::Blob(name, _) = key {
                         state.repositories.insert(name.clone());
@@ -173,6 +171,18 @@ impl Records for Memory {
             Key::Referrer(in_name, of, digest) if in_name == name && of == subject => Some(*digest),
             _ => None,
         }))
+    }
+
+    fn is_blob_anywhere(&self, digest: &Digest) -> Result<bool> {
+        let state = lock(&self.state);
+        Ok(state
+            .records
+            .keys()
+            .any(|key| matches!(key, Key::Blob(_, of) if of == digest)))
+    }
+
+    fn check_records(&self, _: bool) -> Result<Vec<String>> {
+        Ok(Vec::new())
     }
 }
 

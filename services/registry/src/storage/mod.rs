@@ -9,6 +9,7 @@
 
 pub mod filesystem;
 mod key;
+mod ledger;
 pub mod memory;
 
 pub use key::{Change, Key};
@@ -45,6 +46,11 @@ impl StorageError {
             self.source.kind(),
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
         )
+    }
+
+    /// Whether the store found that its own bytes are not what it wrote.
+    pub fn is_damaged(&self) -> bool {
+        self.source.kind() == io::ErrorKind::InvalidData
     }
 }
 
@@ -164,8 +170,8 @@ pub trait Contents {
 /// Promises: a value is replaced as a whole; a reader sees the old or the new one. [`Records::commit`] applies its changes
 /// in order and returns when all of them are as durable as the store was opened for. After a crash or, with
 /// [`Durability::Full`], power loss, a change is there only if all those before it in the same commit are, and the record of
-/// a blob or manifest only if the contents are that were put before the commit: else a client would find the blob there, not
-/// push it again, and be promised an image without it. Lists hold each key that was there during the whole call.
+/// a blob or manifest only if the contents are that were finished or committed before it: else a client would find the blob
+/// there, not push it again, and be promised an image without it. Lists hold each key that was there during the whole call.
 pub trait Records {
     /// The value under a key.
     ///
@@ -226,6 +232,19 @@ pub trait Records {
     /// # Errors
     /// The store cannot be read.
     fn referrers(&self, name: &RepositoryName, subject: &Digest) -> Result<Vec<Digest>>;
+
+    /// Whether any repository has this blob.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn is_blob_anywhere(&self, digest: &Digest) -> Result<bool>;
+
+    /// Reads everything that records are kept in; what was found damaged, in words. With `mend`, records that cannot be read are
+    /// given up, after what they stood in was set aside.
+    ///
+    /// # Errors
+    /// The store cannot be read or written.
+    fn check_records(&self, mend: bool) -> Result<Vec<String>>;
 }
 
 /// What identifies an upload: its repository, its secret id, and the algorithm to hash with.
@@ -319,12 +338,6 @@ pub trait Uploads {
 
 /// A whole store.
 pub trait Storage: Contents + Records + Uploads + Send + Sync {
-    /// Makes bytes in memory a content under their digest, which the caller computed.
-    ///
-    /// # Errors
-    /// The store cannot be written.
-    fn put_content(&self, digest: &Digest, bytes: &[u8]) -> Result<()>;
-
     /// Removes what dead processes left half written before a time; how much.
     ///
     /// # Errors

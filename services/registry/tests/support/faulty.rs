@@ -223,6 +223,16 @@ impl Records for Faulty {
         self.faults.step("list referrers")?;
         self.inner.referrers(name, subject)
     }
+
+    fn is_blob_anywhere(&self, digest: &Digest) -> Result<bool> {
+        self.faults.step("look for a blob anywhere")?;
+        self.inner.is_blob_anywhere(digest)
+    }
+
+    fn check_records(&self, mend: bool) -> Result<Vec<String>> {
+        self.faults.step("check the records")?;
+        self.inner.check_records(mend)
+    }
 }
 
 impl Uploads for Faulty {
@@ -265,12 +275,6 @@ impl Uploads for Faulty {
 }
 
 impl Storage for Faulty {
-    fn put_content(&self, digest: &Digest, bytes: &[u8]) -> Result<()> {
-        self.around("put a content", "sync a content", |inner| {
-            inner.put_content(digest, bytes)
-        })
-    }
-
     fn remove_leftovers(&self, before: SystemTime) -> Result<usize> {
         self.faults.step("remove leftovers")?;
         self.inner.remove_leftovers(before)

@@ -15,9 +15,9 @@ use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     path::Path,
-    sync::{Arc, mpsc},
+    sync::{Arc, Weak, mpsc},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// A complete registry of Proposal E.
@@ -40,6 +40,8 @@ pub struct Server {
     pub address: SocketAddr,
     pub registry: Registry,
     stop: Option<Box<dyn FnOnce() + Send + Sync>>,
+    /// Dropped behind the registry.
+    released: Released,
     /// Keeps the folder while the server runs.
     pub folder: Option<tempfile::TempDir>,
 }
@@ -54,8 +56,11 @@ impl Server {
     }
 
     pub fn on_folder(folder: &Path, capabilities: Capabilities) -> Server {
-        let storage = Filesystem::open(folder, Durability::None).unwrap();
-        Server::on(Arc::new(storage), capabilities, Limits::default())
+        let storage: Arc<dyn Storage> = Arc::new(Filesystem::open(folder, Durability::None).unwrap());
+        let weak = Arc::downgrade(&storage);
+        let mut server = Server::on(storage, capabilities, Limits::default());
+        server.released.0 = Some(weak);
+        server
     }
 
     pub fn in_memory(capabilities: Capabilities) -> Server {
@@ -105,6 +110,7 @@ impl Server {
             address,
             registry,
             stop: Some(Box::new(stop)),
+            released: Released(None),
             folder: None,
         }
     }
@@ -194,6 +200,24 @@ impl Drop for Server {
         if let Some(stop) = self.stop.take() {
             stop();
         }
+    }
+}
+
+/// When it is dropped, it waits until nobody has the store any more: a request whose client has its answer may still hold it for
+/// a moment, and the folder is to be opened again.
+struct Released(Option<Weak<dyn Storage>>);
+
+impl Drop for Released {
+    fn drop(&mut self) {
+        let Some(store) = &self.0 else { return };
+        let began = Instant::now();
+        while store.strong_count() > 0 && began.elapsed() < Duration::from_secs(20) {
+            thread::sleep(Duration::from_millis(1));
+        }
+        assert!(
+            store.strong_count() == 0 || thread::panicking(),
+            "somebody keeps the store"
+        );
     }
 }
 

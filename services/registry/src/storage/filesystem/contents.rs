@@ -1,33 +1,61 @@
-//! Contents in files.
+//! Contents: small ones in the ledger, others in files.
 
-use super::{Filesystem, each_name, found, in_folder};
-use crate::storage::{Content, Contents, Result};
+use super::{Filesystem, each_name, found, keys};
+use crate::storage::{
+    Content, Contents, Result,
+    ledger::{Batch, Value},
+};
 use oci::{Algorithm, Digest};
-use std::{fs, sync::Arc, time::SystemTime};
+use std::{
+    fs::{self, File},
+    io::Write,
+    sync::Arc,
+    time::SystemTime,
+};
 
 impl Contents for Filesystem {
     fn content(&self, digest: &Digest) -> Result<Option<Content>> {
+        if let Some(value) = self.small(digest)? {
+            return Ok(Some(Content::Memory(value.bytes)));
+        }
         let path = self.layout.content(digest);
-        let opened = found(fs::File::open(&path)).and_then(|file| {
-            file.map(|file| Ok(Content::File(Arc::new(file.try_clone()?), file.metadata()?.len())))
-                .transpose()
+        let opened = found(File::open(&path)).and_then(|file| {
+            file.map(|file| {
+                let len = file.metadata()?.len();
+                Ok(Content::File(Arc::new(file), len))
+            })
+            .transpose()
         });
         opened.map_err(|source| self.error("open", &path, source))
     }
 
     fn content_size(&self, digest: &Digest) -> Result<Option<u64>> {
-        let path = self.layout.content(digest);
-        let metadata = found(fs::metadata(&path)).map_err(|source| self.error("read", &path, source))?;
-        Ok(metadata.map(|m| m.len()))
+        match self.small(digest)? {
+            Some(value) => Ok(Some(value.bytes.len() as u64)),
+            None => Ok(self.file_metadata(digest)?.map(|metadata| metadata.len())),
+        }
     }
 
     fn content_time(&self, digest: &Digest) -> Result<Option<SystemTime>> {
+        if let Some(value) = self.small(digest)? {
+            return Ok(Some(value.time()));
+        }
         let path = self.layout.content(digest);
         found(fs::metadata(&path).and_then(|m| m.modified()))
             .map_err(|source| self.error("read", &path, source))
     }
 
     fn each_content(&self, visit: &mut dyn FnMut(Digest, u64)) -> Result<()> {
+        let prefix = keys::contents();
+        let mut visit_small = |key: &[u8], value: &Value| {
+            if let Some(digest) = keys::read_digest(&key[prefix.len()..]) {
+                visit(digest, value.bytes.len() as u64);
+            }
+            true
+        };
+        self.ledger
+            .scan(&prefix, &mut visit_small)
+            .map_err(|source| self.failed("list", "contents", source))?;
         for algorithm in Algorithm::ALL {
             let folder = self.layout.contents_folder(algorithm);
             let mut groups = Vec::new();
@@ -47,15 +75,73 @@ impl Contents for Filesystem {
 
     fn remove_content(&self, digest: &Digest) -> Result<Option<u64>> {
         let size = self.content_size(digest)?;
+        self.remove_small(digest)?;
         let path = self.layout.content(digest);
         found(fs::remove_file(&path)).map_err(|source| self.error("remove", &path, source))?;
         Ok(size)
     }
 
     fn set_aside_content(&self, digest: &Digest) -> Result<()> {
-        let (path, aside) = (self.layout.content(digest), self.layout.aside(digest));
-        found(in_folder(&aside, || fs::rename(&path, &aside)))
+        let aside = self.layout.aside(digest);
+        if let Ok(Some(value)) = self.small(digest) {
+            self.in_folder(&aside, || fs::write(&aside, &value.bytes))
+                .map_err(|source| self.error("set aside", &aside, source))?;
+        }
+        self.remove_small(digest)?;
+        let path = self.layout.content(digest);
+        found(self.in_folder(&aside, || fs::rename(&path, &aside)))
             .map(|_| ())
             .map_err(|source| self.error("set aside", &path, source))
+    }
+}
+
+impl Filesystem {
+    /// A content that is in the ledger.
+    fn small(&self, digest: &Digest) -> Result<Option<Value>> {
+        self.ledger
+            .get(&keys::content(digest))
+            .map_err(|source| self.failed("read", digest, source))
+    }
+
+    /// One whose place cannot be read counts as there.
+    fn remove_small(&self, digest: &Digest) -> Result<()> {
+        if matches!(self.small(digest), Ok(None)) {
+            return Ok(());
+        }
+        let mut batch = Batch::new();
+        batch.remove(&keys::content(digest));
+        self.ledger
+            .commit(batch)
+            .map_err(|source| self.failed("remove", digest, source))
+    }
+
+    fn file_metadata(&self, digest: &Digest) -> Result<Option<fs::Metadata>> {
+        let path = self.layout.content(digest);
+        found(fs::metadata(&path)).map_err(|source| self.error("read", &path, source))
+    }
+
+    /// Whether a content of this length is there, so that it need not be written again: a power cut while it is could lose what an
+    /// earlier push was promised. One of another length, or one that cannot be read, is replaced.
+    pub(super) fn has_whole(&self, digest: &Digest, len: u64) -> Result<bool> {
+        match self.content_size(digest) {
+            Ok(size) => Ok(size == Some(len)),
+            Err(error) if error.is_damaged() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes bytes a file under their digest: under a name that nobody looks for, then into its place.
+    pub(super) fn put_file(&self, digest: &Digest, bytes: &[u8]) -> Result<()> {
+        let path = self.layout.content(digest);
+        let temporary = self.temporary_beside(&path);
+        let write = || {
+            let mut file = File::create(temporary.path())?;
+            file.write_all(bytes)?;
+            if self.durable { file.sync_data() } else { Ok(()) }
+        };
+        self.in_folder(temporary.path(), write)
+            .map_err(|source| self.error("write", &path, source))?;
+        temporary.rename(&path)?;
+        self.sync_folder_of(&path)
     }
 }

@@ -1,28 +1,28 @@
 //! A store in a folder of the local file system.
 //!
 //! ```text
-//! lock                                                  held by the process that owns the folder
-//! blobs/<alg>/<2 hex>/<hex>                             contents
-//! repositories/<name>/_blobs/<alg>/<hex>                empty: the repository has that blob
-//! repositories/<name>/_manifests/<alg>/<hex>            media type
-//! repositories/<name>/_tags/<tag>                       digest
-//! repositories/<name>/_referrers/<alg>-<hex>/<alg>-<hex>  descriptor to list
-//! repositories/<name>/_uploads/<id>.<alg>               bytes received so far
-//! aside/                                                contents that did not match their digest
-//! notes/                                                notes about the store as a whole
+//! lock                                        held by the process that owns the folder
+//! records/                                    the ledger: all records, and contents up to 16 KiB
+//! blobs/<alg>/<2 hex>/<hex>                   larger contents
+//! repositories/<name>/_uploads/<id>.<alg>     bytes received so far
+//! aside/                                      contents that did not match their digest, and damaged parts of the ledger
 //! ```
 //!
-//! Whatever is not empty is written as `.<number>` beside its place and renamed into it, so no reader meets a part of it. What
-//! a dead process left under such a name is removed with the garbage.
+//! A small push is thus one write to the ledger's log and one sync, which concurrent pushes share. A file of `blobs` is written
+//! as `.<number>` beside its place and renamed into it, so no reader meets a part of it; what a dead process left under such a
+//! name is removed with the garbage.
 
 mod contents;
+mod keys;
+mod legacy;
 mod paths;
 mod records;
-mod syncer;
 mod uploads;
 
-use super::{Durability, Result, Storage, StorageError};
-use oci::Digest;
+use super::{
+    Durability, Result, Storage, StorageError,
+    ledger::{Ledger, Settings},
+};
 use paths::Layout;
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
@@ -31,16 +31,19 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
     time::SystemTime,
 };
-use syncer::Syncer;
+
+/// Contents up to this size are in the ledger: a file of their own would cost more than they do.
+const SMALL_CONTENT_BYTES: usize = 16 << 10;
 
 /// What the names of temporary files begin with; no digest, tag or repository does.
 const TEMPORARY: char = '.';
 
 /// A store in a folder.
-#[derive(Debug)]
 pub struct Filesystem {
     layout: Layout,
-    syncer: Option<Syncer>,
+    ledger: Ledger,
+    /// Whether what is written must be on the disk before it counts.
+    durable: bool,
     /// Numbers temporary files, which this process alone writes.
     next_temporary: AtomicU64,
 }
@@ -88,22 +91,37 @@ impl Filesystem {
     /// The caller holds the folder's [`Lock`].
     ///
     /// # Errors
-    /// The folder cannot be made or written.
+    /// The folder cannot be made or written, or its records are damaged in a way that nobody can tell which of them are lost: a
+    /// tag could lead to where it led before.
     pub fn open(root: &Path, durability: Durability) -> Result<Filesystem> {
+        let store = Filesystem::open_to_verify(root, durability)?;
+        match store.ledger.lost() {
+            None => Ok(store),
+            Some(what) => {
+                let advice = format!("{what}: registry verify --repair gives up what stood there");
+                let source = io::Error::new(io::ErrorKind::InvalidData, advice);
+                Err(StorageError::new("use", store.layout.records().display(), source))
+            }
+        }
+    }
+
+    /// As [`Filesystem::open`], whatever is damaged. Nothing may be served from it before it was repaired.
+    ///
+    /// # Errors
+    /// The folder cannot be made or written.
+    pub fn open_to_verify(root: &Path, durability: Durability) -> Result<Filesystem> {
         let layout = Layout::new(root);
         for folder in layout.fixed_folders() {
             fs::create_dir_all(&folder)
                 .map_err(|source| StorageError::new("make", folder.display(), source))?;
         }
-        let syncer = match durability {
-            Durability::Full => {
-                Some(Syncer::open(root).map_err(|source| StorageError::new("open", root.display(), source))?)
-            }
-            Durability::None => None,
-        };
+        let durable = durability == Durability::Full;
+        let wrap = |source| StorageError::new("open", layout.records().display(), source);
+        legacy::import(&layout, durable)?;
         Ok(Filesystem {
+            ledger: Ledger::open(&layout.records(), Settings::new(durable)).map_err(wrap)?,
             layout,
-            syncer,
+            durable,
             next_temporary: AtomicU64::new(0),
         })
     }
@@ -113,33 +131,50 @@ impl Filesystem {
         self.layout.root()
     }
 
-    /// Returns when everything written before the call is on the disk, if the store is durable.
-    fn sync(&self) -> Result<()> {
-        match &self.syncer {
-            Some(syncer) => syncer
-                .sync()
-                .map_err(|source| StorageError::new("sync", self.root().display(), source)),
-            None => Ok(()),
-        }
-    }
-
-    /// Writes a file whole: under a name that nobody looks for, then into its place.
-    fn write_whole(&self, path: &Path, bytes: &[u8]) -> Result<()> {
-        self.write_temporary(path, bytes)?.rename(path)
-    }
-
-    /// Writes bytes under a name that nobody looks for, beside the place that they are for. In the same folder, because the
-    /// kernel lets only one rename between folders take place at a time.
-    fn write_temporary(&self, path: &Path, bytes: &[u8]) -> Result<Temporary<'_>> {
+    /// A name that nobody looks for, beside a file's place. In the same folder, because the kernel lets only one rename between
+    /// folders take place at a time.
+    fn temporary_beside(&self, path: &Path) -> Temporary<'_> {
         let number = self.next_temporary.fetch_add(1, Ordering::Relaxed);
-        let temporary = Temporary {
+        Temporary {
             store: self,
             path: path.with_file_name(format!("{TEMPORARY}{number}")),
             in_place: false,
-        };
-        in_folder(&temporary.path, || fs::write(&temporary.path, bytes))
-            .map_err(|source| self.error("write", path, source))?;
-        Ok(temporary)
+        }
+    }
+
+    /// Does something that needs a path's folder, making the folder if it turns out to be missing.
+    fn in_folder<T>(&self, path: &Path, mut action: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+        match action() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if let Some(folder) = path.parent() {
+                    self.make_folder(folder)?;
+                }
+                action()
+            }
+            result => result,
+        }
+    }
+
+    /// Makes a folder and those above it. If the store is durable, so are they.
+    fn make_folder(&self, folder: &Path) -> io::Result<()> {
+        let missing: Vec<&Path> = folder.ancestors().take_while(|folder| !folder.exists()).collect();
+        fs::create_dir_all(folder)?;
+        if self.durable {
+            for above in missing.iter().filter_map(|folder| folder.parent()) {
+                File::open(above)?.sync_all()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings a file's name to the disk, if the store is durable.
+    fn sync_folder_of(&self, path: &Path) -> Result<()> {
+        match path.parent() {
+            Some(folder) if self.durable => File::open(folder)
+                .and_then(|folder| folder.sync_all())
+                .map_err(|source| self.error("sync", folder, source)),
+            _ => Ok(()),
+        }
     }
 
     /// Removes the temporary files in a folder and below that are older than a time.
@@ -168,10 +203,8 @@ impl Filesystem {
         Ok(removed)
     }
 
-    /// Whether a content of this length is there, so that it need not be written again: another power cut could lose what
-    /// an earlier push was promised. One of another length was lost to such a cut already, and is replaced.
-    fn has_whole(&self, path: &Path, len: u64) -> bool {
-        fs::metadata(path).is_ok_and(|there| there.len() == len)
+    fn failed(&self, operation: &'static str, subject: impl ToString, source: io::Error) -> StorageError {
+        StorageError::new(operation, subject, source)
     }
 
     fn error(&self, operation: &'static str, path: &Path, source: io::Error) -> StorageError {
@@ -188,14 +221,6 @@ impl Storage for Filesystem {
             .map(|folder| self.sweep(folder, before))
             .sum()
     }
-
-    fn put_content(&self, digest: &Digest, bytes: &[u8]) -> Result<()> {
-        let path = self.layout.content(digest);
-        if self.has_whole(&path, bytes.len() as u64) {
-            return Ok(());
-        }
-        self.write_whole(&path, bytes)
-    }
 }
 
 /// A file that waits to be renamed into its place; it goes if it is not.
@@ -206,6 +231,10 @@ struct Temporary<'a> {
 }
 
 impl Temporary<'_> {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
     fn rename(mut self, path: &Path) -> Result<()> {
         fs::rename(&self.path, path).map_err(|source| self.store.error("write", path, source))?;
         self.in_place = true;
@@ -218,19 +247,6 @@ impl Drop for Temporary<'_> {
         if !self.in_place {
             let _ = fs::remove_file(&self.path);
         }
-    }
-}
-
-/// Does something that needs a path's folder, making the folder if it turns out to be missing.
-fn in_folder<T>(path: &Path, mut action: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    match action() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            if let Some(folder) = path.parent() {
-                fs::create_dir_all(folder)?;
-            }
-            action()
-        }
-        result => result,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Which file holds what. The only place that knows the layout of the folder.
 
-use crate::storage::{Key, UploadKey};
+use crate::storage::UploadKey;
 use oci::{Algorithm, Digest, RepositoryName};
 use std::path::{Path, PathBuf};
 
@@ -25,13 +25,19 @@ impl Layout {
         self.root.join("repositories")
     }
 
-    /// The folders that always are there, and below which everything is written.
-    pub(super) fn fixed_folders(&self) -> Vec<PathBuf> {
-        vec![
-            self.root.join("blobs"),
-            self.repositories_folder(),
-            self.root.join("notes"),
-        ]
+    /// The folders that always are there, and below which files are written one by one.
+    pub(super) fn fixed_folders(&self) -> [PathBuf; 2] {
+        [self.root.join("blobs"), self.repositories_folder()]
+    }
+
+    /// Where the ledger is.
+    pub(super) fn records(&self) -> PathBuf {
+        self.root.join("records")
+    }
+
+    /// Where what is damaged is put.
+    pub(super) fn aside_folder(&self) -> PathBuf {
+        self.root.join("aside")
     }
 
     pub(super) fn contents_folder(&self, algorithm: Algorithm) -> PathBuf {
@@ -52,31 +58,11 @@ impl Layout {
 
     /// Where a damaged content is put.
     pub(super) fn aside(&self, digest: &Digest) -> PathBuf {
-        self.root.join("aside").join(joined(digest))
+        self.aside_folder().join(joined(digest))
     }
 
     pub(super) fn repository(&self, name: &RepositoryName) -> PathBuf {
         self.repositories_folder().join(name.as_str())
-    }
-
-    pub(super) fn blobs(&self, name: &RepositoryName) -> PathBuf {
-        self.repository(name).join("_blobs")
-    }
-
-    pub(super) fn manifests(&self, name: &RepositoryName) -> PathBuf {
-        self.repository(name).join("_manifests")
-    }
-
-    pub(super) fn tags(&self, name: &RepositoryName) -> PathBuf {
-        self.repository(name).join("_tags")
-    }
-
-    pub(super) fn subjects(&self, name: &RepositoryName) -> PathBuf {
-        self.repository(name).join("_referrers")
-    }
-
-    pub(super) fn referrers(&self, name: &RepositoryName, subject: &Digest) -> PathBuf {
-        self.subjects(name).join(joined(subject))
     }
 
     pub(super) fn uploads(&self, name: &RepositoryName) -> PathBuf {
@@ -86,21 +72,6 @@ impl Layout {
     pub(super) fn upload(&self, key: &UploadKey, algorithm: Algorithm) -> PathBuf {
         self.uploads(&key.name).join(format!("{}.{algorithm}", key.id))
     }
-
-    pub(super) fn record(&self, key: &Key) -> PathBuf {
-        match key {
-            Key::Blob(name, digest) => self.blobs(name).join(split(digest)),
-            Key::Manifest(name, digest) => self.manifests(name).join(split(digest)),
-            Key::Tag(name, tag) => self.tags(name).join(tag.as_str()),
-            Key::Referrer(name, subject, digest) => self.referrers(name, subject).join(joined(digest)),
-            Key::Note(note) => self.root.join("notes").join(note),
-        }
-    }
-}
-
-/// `<alg>/<hex>`
-fn split(digest: &Digest) -> String {
-    format!("{}/{}", digest.algorithm(), digest.hex())
 }
 
 /// `<alg>-<hex>`

@@ -1,178 +1,139 @@
-//! Records in files.
+//! Records, in the ledger.
 
-use super::paths::parse_joined;
-use super::{Filesystem, Temporary, each_name, found, in_folder};
-use crate::storage::{Change, Key, Records, Result};
+use super::{Filesystem, SMALL_CONTENT_BYTES, keys};
+use crate::storage::{Change, Key, Records, Result, ledger::Batch};
 use bytes::Bytes;
-use oci::{Algorithm, Digest, RepositoryName, Tag};
-use std::{
-    fs::{self, File, OpenOptions},
-    io::ErrorKind,
-    path::{Path, PathBuf},
-    time::SystemTime,
-};
+use oci::{Digest, RepositoryName, Tag};
+use std::time::SystemTime;
 
 impl Records for Filesystem {
     fn record(&self, key: &Key) -> Result<Option<Bytes>> {
-        let path = self.layout.record(key);
-        let value = found(fs::read(&path)).map_err(|source| self.error("read", &path, source))?;
-        Ok(value.map(Bytes::from))
+        let value = self
+            .ledger
+            .get(&keys::record(key))
+            .map_err(|source| self.failed("read", key, source))?;
+        Ok(value.map(|value| value.bytes))
     }
 
     fn record_time(&self, key: &Key) -> Result<Option<SystemTime>> {
-        let path = self.layout.record(key);
-        found(fs::metadata(&path).and_then(|m| m.modified()))
-            .map_err(|source| self.error("read", &path, source))
+        let value = self
+            .ledger
+            .get(&keys::record(key))
+            .map_err(|source| self.failed("read", key, source))?;
+        Ok(value.map(|value| value.time()))
     }
 
-    /// In two steps, the first durable before the second begins: bytes are written where nobody looks for them, then names are
-    /// given to them in the order of the changes. File systems bring names to the disk in the order in which they were given, but
-    /// may do so before the bytes: a power cut would leave an empty record, or the record of a content that was lost.
+    /// Large contents come to the disk first, as files; everything else is one entry of the ledger's log, which is there whole or
+    /// not at all.
     fn commit(&self, changes: &[Change]) -> Result<()> {
-        let placed: Vec<Placed<'_>> = changes
-            .iter()
-            .map(|change| self.prepare(change))
-            .collect::<Result<_>>()?;
-        if changes.iter().any(|change| matches!(change, Change::Put(..))) {
-            self.sync()?;
+        let mut batch = Batch::new();
+        for change in changes {
+            match change {
+                Change::Content(digest, bytes) if self.has_whole(digest, bytes.len() as u64)? => {}
+                Change::Content(digest, bytes) if bytes.len() > SMALL_CONTENT_BYTES => {
+                    self.put_file(digest, bytes)?
+                }
+                Change::Content(digest, bytes) => batch.put(&keys::content(digest), bytes),
+                Change::Put(key, value) => self.put_record(&mut batch, key, value)?,
+                Change::Remove(key) => {
+                    batch.remove(&keys::record(key));
+                    if let Key::Blob(name, digest) = key {
+                        batch.remove(&keys::owner(digest, name));
+                    }
+                }
+            }
         }
-        placed.into_iter().try_for_each(|placed| self.place(placed))?;
-        self.sync()
+        let subject = || changes.first().map_or_else(String::new, ToString::to_string);
+        self.ledger
+            .commit(batch)
+            .map_err(|source| self.failed("write", subject(), source))
     }
 
     fn has_repository(&self, name: &RepositoryName) -> Result<bool> {
-        for folder in [self.layout.manifests(name), self.layout.blobs(name)] {
-            let there = folder
-                .try_exists()
-                .map_err(|source| self.error("read", &folder, source))?;
-            if there {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+        let found = self.ledger.get(&keys::repository(name));
+        Ok(found
+            .map_err(|source| self.failed("read", name, source))?
+            .is_some())
     }
 
     fn repositories(&self) -> Result<Vec<RepositoryName>> {
-        let mut names = Vec::new();
-        self.each_repository(&mut |name, folder| {
-            if folder.join("_manifests").exists() || folder.join("_blobs").exists() {
-                names.push(name);
-            }
-        })?;
-        Ok(names)
+        self.list(&keys::repositories(), keys::read_name)
     }
 
     fn blobs(&self, name: &RepositoryName) -> Result<Vec<Digest>> {
-        split_digests(&self.layout.blobs(name))
+        self.list(&keys::blobs(name), keys::read_digest)
     }
 
     fn manifests(&self, name: &RepositoryName) -> Result<Vec<Digest>> {
-        split_digests(&self.layout.manifests(name))
+        self.list(&keys::manifests(name), keys::read_digest)
     }
 
     fn tags(&self, name: &RepositoryName) -> Result<Vec<Tag>> {
-        let mut tags = Vec::new();
-        each_name(&self.layout.tags(name), &mut |name, _| {
-            tags.extend(Tag::parse(name));
-        })?;
-        Ok(tags)
+        self.list(&keys::tags(name), keys::read_tag)
     }
 
     fn subjects(&self, name: &RepositoryName) -> Result<Vec<Digest>> {
-        joined_digests(&self.layout.subjects(name))
+        let mut subjects = self.list(&keys::subjects(name), keys::read_digest)?;
+        subjects.dedup();
+        Ok(subjects)
     }
 
     fn referrers(&self, name: &RepositoryName, subject: &Digest) -> Result<Vec<Digest>> {
-        joined_digests(&self.layout.referrers(name, subject))
+        self.list(&keys::referrers(name, subject), keys::read_digest)
     }
-}
 
-/// A change whose bytes are written.
-enum Placed<'a> {
-    /// The record's value waits to get its name.
-    Value(Temporary<'a>, PathBuf),
-    /// A record without a value.
-    Empty(PathBuf),
-    /// A record to be removed.
-    Removal(PathBuf),
+    fn is_blob_anywhere(&self, digest: &Digest) -> Result<bool> {
+        let mut is_found = false;
+        let mut visit = |_: &[u8], _: &_| {
+            is_found = true;
+            false
+        };
+        self.ledger
+            .scan(&keys::owners(digest), &mut visit)
+            .map_err(|source| self.failed("read", digest, source))?;
+        Ok(is_found)
+    }
+
+    fn check_records(&self, mend: bool) -> Result<Vec<String>> {
+        let aside = mend.then(|| self.layout.aside_folder());
+        self.ledger
+            .check(aside.as_deref())
+            .map_err(|source| self.failed("check", "the records", source))
+    }
 }
 
 impl Filesystem {
-    fn prepare(&self, change: &Change) -> Result<Placed<'_>> {
-        Ok(match change {
-            Change::Put(key, value) => {
-                let path = self.layout.record(key);
-                match value.is_empty() {
-                    true => Placed::Empty(path),
-                    false => Placed::Value(self.write_temporary(&path, value)?, path),
-                }
-            }
-            Change::Remove(key) => Placed::Removal(self.layout.record(key)),
-        })
-    }
-
-    fn place(&self, placed: Placed<'_>) -> Result<()> {
-        match placed {
-            Placed::Value(temporary, path) => temporary.rename(&path),
-            Placed::Empty(path) => self.put_empty(&path),
-            Placed::Removal(path) => found(fs::remove_file(&path))
-                .map(|_| ())
-                .map_err(|source| self.error("remove", &path, source)),
+    /// One whose place cannot be read is noted again.
+    fn is_known_repository(&self, name: &RepositoryName) -> Result<bool> {
+        match self.has_repository(name) {
+            Err(error) if error.is_damaged() => Ok(false),
+            known => known,
         }
     }
 
-    /// One that is there already counts as put again, so that garbage collection sees it as fresh.
-    fn put_empty(&self, path: &Path) -> Result<()> {
-        in_folder(path, || match File::create_new(path) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => OpenOptions::new()
-                .append(true)
-                .open(path)?
-                .set_modified(SystemTime::now()),
-            created => created.map(|_| ()),
-        })
-        .map_err(|source| self.error("write", path, source))
-    }
-
-    /// Visits every folder below `repositories/` that holds a folder of ours, with the name that it stands for.
-    pub(super) fn each_repository(&self, visit: &mut dyn FnMut(RepositoryName, &Path)) -> Result<()> {
-        let root = self.layout.repositories_folder();
-        let mut waiting = vec![(String::new(), root)];
-        while let Some((name, folder)) = waiting.pop() {
-            let mut is_repository = false;
-            each_name(&folder, &mut |part, kind| {
-                if part.starts_with('_') {
-                    is_repository = true;
-                } else if kind.is_dir() {
-                    let inner = if name.is_empty() {
-                        part.to_owned()
-                    } else {
-                        format!("{name}/{part}")
-                    };
-                    waiting.push((inner, folder.join(part)));
-                }
-            })?;
-            if is_repository && let Ok(name) = RepositoryName::parse(&name) {
-                visit(name, &folder);
-            }
+    fn put_record(&self, batch: &mut Batch, key: &Key, value: &[u8]) -> Result<()> {
+        batch.put(&keys::record(key), value);
+        if let Key::Blob(name, _) | Key::Manifest(name, _) = key
+            && !self.is_known_repository(name)?
+        {
+            batch.put(&keys::repository(name), &[]);
+        }
+        if let Key::Blob(name, digest) = key {
+            batch.put(&keys::owner(digest, name), &[]);
         }
         Ok(())
     }
-}
 
-/// Digests that stand as `<alg>/<hex>` below a folder.
-fn split_digests(folder: &Path) -> Result<Vec<Digest>> {
-    let mut digests = Vec::new();
-    for algorithm in Algorithm::ALL {
-        each_name(&folder.join(algorithm.name()), &mut |hex, _| {
-            digests.extend(Digest::from_hex(algorithm, hex));
-        })?;
+    /// What is left of each key behind a prefix, read.
+    fn list<T>(&self, prefix: &[u8], read: fn(&[u8]) -> Option<T>) -> Result<Vec<T>> {
+        let mut found = Vec::new();
+        let mut visit = |key: &[u8], _: &_| {
+            found.extend(read(&key[prefix.len()..]));
+            true
+        };
+        self.ledger
+            .scan(prefix, &mut visit)
+            .map_err(|source| self.failed("list", "records", source))?;
+        Ok(found)
     }
-    Ok(digests)
-}
-
-/// Digests that stand as `<alg>-<hex>` in a folder.
-fn joined_digests(folder: &Path) -> Result<Vec<Digest>> {
-    let mut digests = Vec::new();
-    each_name(folder, &mut |name, _| digests.extend(parse_joined(name)))?;
-    Ok(digests)
 }

@@ -1,8 +1,8 @@
 //! Uploads in files: the length of the file is what was received, its name tells the algorithm, its folder the repository.
 
-use super::{Filesystem, each_name, found, in_folder};
+use super::{Filesystem, each_name, found};
 use crate::storage::{Content, Result, StorageError, StoredUpload, UploadKey, UploadWriter, Uploads};
-use oci::{Algorithm, Digest};
+use oci::{Algorithm, Digest, RepositoryName};
 use std::{
     fs::{self, File, OpenOptions},
     io::{Seek, SeekFrom, Write},
@@ -13,7 +13,7 @@ use std::{
 impl Uploads for Filesystem {
     fn begin_upload(&self, key: &UploadKey, algorithm: Algorithm) -> Result<()> {
         let path = self.layout.upload(key, algorithm);
-        in_folder(&path, || File::create_new(&path))
+        self.in_folder(&path, || File::create_new(&path))
             .map(|_| ())
             .map_err(|source| self.error("begin", &path, source))
     }
@@ -50,7 +50,7 @@ impl Uploads for Filesystem {
         match opened {
             Ok((file, len)) => Ok(Box::new(Writer {
                 file,
-                durable: self.syncer.is_some(),
+                durable: self.durable,
                 len,
                 begun: len,
             })),
@@ -59,13 +59,19 @@ impl Uploads for Filesystem {
     }
 
     fn finish_upload(&self, upload: &StoredUpload, digest: &Digest) -> Result<()> {
-        let path = self.layout.upload(&upload.key, upload.algorithm);
-        let content = self.layout.content(digest);
-        if self.has_whole(&content, upload.len) {
+        if self.has_whole(digest, upload.len)? {
             return self.drop_upload(upload);
         }
-        in_folder(&content, || fs::rename(&path, &content))
-            .map_err(|source| self.error("finish", &path, source))
+        let path = self.layout.upload(&upload.key, upload.algorithm);
+        let content = self.layout.content(digest);
+        let place = || {
+            if self.durable {
+                File::open(&path)?.sync_data()?;
+            }
+            self.in_folder(&content, || fs::rename(&path, &content))
+        };
+        place().map_err(|source| self.error("finish", &path, source))?;
+        self.sync_folder_of(&content)
     }
 
     fn drop_upload(&self, upload: &StoredUpload) -> Result<()> {
@@ -174,4 +180,35 @@ impl UploadWriter for Writer {
             .sync_data()
             .map_err(|source| StorageError::new("sync", "an upload", source))
     }
+}
+
+impl Filesystem {
+    /// Visits every folder below `repositories/` that holds a folder of ours, with the name that it stands for.
+    pub(super) fn each_repository(&self, visit: &mut dyn FnMut(RepositoryName, &Path)) -> Result<()> {
+        each_repository(&self.layout.repositories_folder(), visit)
+    }
+}
+
+/// See [`Filesystem::each_repository`].
+pub(super) fn each_repository(root: &Path, visit: &mut dyn FnMut(RepositoryName, &Path)) -> Result<()> {
+    let mut waiting = vec![(String::new(), root.to_owned())];
+    while let Some((name, folder)) = waiting.pop() {
+        let mut is_repository = false;
+        each_name(&folder, &mut |part, kind| {
+            if part.starts_with('_') {
+                is_repository = true;
+            } else if kind.is_dir() {
+                let inner = if name.is_empty() {
+                    part.to_owned()
+                } else {
+                    format!("{name}/{part}")
+                };
+                waiting.push((inner, folder.join(part)));
+            }
+        })?;
+        if is_repository && let Ok(name) = RepositoryName::parse(&name) {
+            visit(name, &folder);
+        }
+    }
+    Ok(())
 }

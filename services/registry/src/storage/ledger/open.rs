@@ -1,0 +1,120 @@
+//! Opening a ledger: reading what its files hold.
+
+use super::{
+    Group, Inner, Ledger, Settings, View, codec,
+    log::{self, Log},
+    memory::Memory,
+    names::Listing,
+    sync_folder,
+    table::Table,
+    tend::{Tender, due},
+};
+use std::{
+    borrow::Cow,
+    fs, io,
+    path::Path,
+    sync::{Arc, Mutex, RwLock, atomic::AtomicBool},
+};
+
+/// What the file `version` says.
+const VERSION: &str = "1\n";
+
+impl Ledger {
+    /// Whether a ledger was made in this folder.
+    pub(in crate::storage) fn is_there(folder: &Path) -> bool {
+        folder.join("version").exists()
+    }
+
+    /// Opens the ledger in a folder, making it if need be. The caller sees to it that no other process has it.
+    ///
+    /// # Errors
+    /// The files cannot be read, or were written in another format.
+    pub(in crate::storage) fn open(folder: &Path, settings: Settings) -> io::Result<Ledger> {
+        let durable = settings.durable;
+        fs::create_dir_all(folder)?;
+        require_version(folder, durable)?;
+        let listing = Listing::read(folder)?;
+        for path in listing.obsolete.iter().chain(&listing.unfinished) {
+            fs::remove_file(path)?;
+        }
+        let tables: Vec<Arc<Table>> = listing
+            .tables
+            .iter()
+            .map(|name| Table::open(folder, *name).map(Arc::new))
+            .collect::<io::Result<_>>()?;
+        let mut lost: Vec<String> = tables
+            .iter()
+            .filter(|table| !table.is_complete)
+            .map(|table| format!("the end of {} is damaged", file_name(table.path())))
+            .collect();
+        let mut active = Memory::default();
+        for name in &listing.logs {
+            let recovered = log::read(folder, name)?;
+            let file = name.path(folder);
+            if recovered.damaged_bytes > 0 {
+                lost.push(format!(
+                    "{} bytes of {} are damaged",
+                    recovered.damaged_bytes,
+                    file_name(&file)
+                ));
+            }
+            for payload in &recovered.payloads {
+                for (key, entry) in codec::entries(payload).flatten() {
+                    active.set(key, entry);
+                }
+                active.grow(payload.len() as u64, name.number);
+            }
+            if recovered.payloads.is_empty() && recovered.damaged_bytes == 0 {
+                fs::remove_file(file)?;
+            }
+        }
+        Ok(Ledger {
+            inner: Arc::new(Inner {
+                log: Mutex::new(Log::new(folder, durable, &listing)),
+                folder: folder.to_owned(),
+                settings,
+                group: Group::default(),
+                view: RwLock::new(View {
+                    active,
+                    frozen: None,
+                    tables: tables.clone().into(),
+                }),
+                tender: Tender::default(),
+                has_many_tables: AtomicBool::new(!due(&tables).is_empty()),
+                stopping: AtomicBool::new(false),
+                lost: Mutex::new(lost),
+            }),
+        })
+    }
+}
+
+/// A file's name without its folder, for people.
+pub(super) fn file_name(path: &Path) -> Cow<'_, str> {
+    path.file_name().unwrap_or_default().to_string_lossy()
+}
+
+/// Makes sure that the folder is of this format, and makes it so if it is new.
+fn require_version(folder: &Path, durable: bool) -> io::Result<()> {
+    let path = folder.join("version");
+    match fs::read_to_string(&path) {
+        Ok(version) if version == VERSION => Ok(()),
+        Ok(version) => Err(io::Error::other(format!(
+            "{} says {version:?} where this registry writes {VERSION:?}: use the registry that wrote the folder",
+            path.display()
+        ))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let unfinished = folder.join("version.new");
+            fs::write(&unfinished, VERSION)?;
+            if durable {
+                fs::File::open(&unfinished)?.sync_all()?;
+            }
+            fs::rename(&unfinished, &path)?;
+            if durable {
+                sync_folder(folder)?;
+                folder.parent().map_or(Ok(()), sync_folder)?;
+            }
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
+}
