@@ -11,12 +11,14 @@ use crate::{
     listen::{self, BindError},
     maintenance::{self, Totals},
     metrics::Metrics,
+    server,
     storage::{self, Storage, StorageError, filesystem, memory::Memory},
     tls::{self, TlsError},
 };
+use actix_service::{IntoServiceFactory, map_config};
 use actix_web::{
-    App, HttpServer,
-    dev::{Server, ServerHandle},
+    App,
+    dev::{AppConfig, Server, ServerHandle},
     http::header::{HeaderName, HeaderValue},
     web,
 };
@@ -29,14 +31,7 @@ use std::{
     rc::Rc,
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
 };
-
-/// More threads than this share locks rather than work.
-const MAX_DEFAULT_WORKERS: usize = 8;
-/// How long a client may take for the last part of a closing handshake, and how long what a refused sender still sends is
-/// taken in and thrown away, so that a client that reads late finds its answer.
-const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why a registry does not start.
 #[derive(Debug, thiserror::Error)]
@@ -322,10 +317,10 @@ fn serve(
     let headers = extra_headers(config);
     let limits = config.http.limits.clone();
     let access_log = !config.log.accesslog.disabled;
-    let application = move || {
+    let service = move || {
         let known = registry.clone();
         let edge = Edge {
-            at_once: Rc::new(move |request| http::at_once(request, &known)),
+            at_once: Rc::new(move |head| http::at_once(head, &known)),
             auth: auth.clone(),
             headers: Rc::new(headers.clone()),
             pace: Pace {
@@ -337,42 +332,15 @@ fn serve(
             counters: metrics.as_ref().map(Metrics::shard),
             ids: Rc::new(Ids::new()),
         };
-        App::new()
+        let application = App::new()
             .app_data(registry.clone())
             .app_data(health.clone())
-            .wrap(edge)
             .configure(health::configure)
             .configure(http::configure)
+            .into_factory();
+        edge.around(map_config(application, |()| AppConfig::default()))
     };
-    let limits = &config.http.limits;
-    let workers = workers(limits.workers);
-    let mut server = HttpServer::new(application)
-        .workers(workers)
-        .max_connections(limits.connections.div_ceil(workers))
-        .client_request_timeout(limits.headtimeout.get())
-        .client_disconnect_timeout(DISCONNECT_TIMEOUT)
-        .keep_alive(limits.keepalive.get())
-        .tcp_nodelay(true)
-        .shutdown_timeout(config.http.draintimeout.get().as_secs_f64().ceil() as u64)
-        .disable_signals();
-    for listener in listeners {
-        server = match &tls {
-            Some(tls) => server.listen_rustls_0_23(listener, tls.clone()),
-            None => server.listen(listener),
-        }
-        .map_err(StartError::Server)?;
-    }
-    Ok(server.run())
-}
-
-/// How many threads serve, if `configured` leaves it open.
-fn workers(configured: usize) -> usize {
-    match configured {
-        0 => std::thread::available_parallelism()
-            .map_or(1, usize::from)
-            .min(MAX_DEFAULT_WORKERS),
-        count => count,
-    }
+    server::start(&config.http, listeners, tls, service).map_err(StartError::Server)
 }
 
 /// The headers of `http.headers`, which the configuration has checked.

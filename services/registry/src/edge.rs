@@ -1,7 +1,8 @@
 //! What stands around every request: its id, the gate, the clock on its body, the headers of every answer, and what is
 //! counted and logged once the answer's last byte is handed over.
 //!
-//! It knows no route but by its name in the metrics, and no storage.
+//! It stands in front of the application and not inside it, so that what is answered at once costs no more than it must. It
+//! knows no route but by its name in the metrics, and no storage.
 
 mod body;
 mod client;
@@ -14,11 +15,13 @@ use crate::{
     http::RequestId,
     log::ACCESS,
     metrics::{Sample, Shard, route_index},
+    wire::Outlet,
 };
+use actix_http::{HttpMessage, Request, RequestHead, Response};
 use actix_web::{
-    Error, HttpMessage, HttpRequest, HttpResponse,
+    Error, HttpResponse,
     body::{BodySize, BoxBody, MessageBody},
-    dev::{Service, ServiceRequest, ServiceResponse, Transform, forward_ready},
+    dev::{Service, ServiceFactory, ServiceResponse},
     http::{
         Method, Uri,
         header::{self, HeaderMap, HeaderName, HeaderValue},
@@ -53,7 +56,7 @@ const CLIENT_GONE: u16 = 499;
 const OPEN_PATHS: &[&str] = &["/livez", "/readyz"];
 
 /// Answers requests for which nothing is to be waited for.
-pub type AtOnce = Rc<dyn Fn(&HttpRequest) -> Option<HttpResponse>>;
+pub type AtOnce = Rc<dyn Fn(&RequestHead) -> Option<HttpResponse>>;
 
 /// What every worker's edge is made of.
 #[derive(Clone)]
@@ -116,42 +119,67 @@ fn given_id(headers: &HeaderMap) -> Option<&HeaderValue> {
     ((1..=64).contains(&id.len()) && id.as_bytes().iter().all(plain)).then_some(id)
 }
 
-impl<S> Transform<S, ServiceRequest> for Edge
-where
-    S: Service<ServiceRequest, Response = ServiceResponse, Error = Error> + 'static,
-{
-    type Response = ServiceResponse<Observed>;
-    type Error = Error;
-    type Transform = EdgeService<S>;
-    type InitError = ();
-    type Future = Ready<Result<EdgeService<S>, ()>>;
+/// An application with an [`Edge`] around it: the service of a server's worker.
+pub struct Edged<F> {
+    edge: Rc<Edge>,
+    application: F,
+}
 
-    fn new_transform(&self, service: S) -> Self::Future {
-        ready(Ok(EdgeService {
-            service: Rc::new(service),
-            edge: Rc::new(self.clone()),
-        }))
+impl Edge {
+    /// Stands around an application.
+    pub fn around<F>(self, application: F) -> Edged<F> {
+        Edged {
+            edge: Rc::new(self),
+            application,
+        }
+    }
+}
+
+impl<F> ServiceFactory<Request> for Edged<F>
+where
+    F: ServiceFactory<Request, Config = (), Response = ServiceResponse, Error = Error>,
+    F::Future: 'static,
+    F::Service: 'static,
+{
+    type Response = Response<Observed>;
+    type Error = Error;
+    type Config = ();
+    type Service = EdgeService<F::Service>;
+    type InitError = F::InitError;
+    type Future = LocalBoxFuture<'static, Result<Self::Service, Self::InitError>>;
+
+    fn new_service(&self, (): ()) -> Self::Future {
+        let edge = Rc::clone(&self.edge);
+        let made = self.application.new_service(());
+        Box::pin(async move {
+            Ok(EdgeService {
+                application: Rc::new(made.await?),
+                edge,
+            })
+        })
     }
 }
 
 /// [`Edge`] around a service.
 pub struct EdgeService<S> {
-    service: Rc<S>,
+    application: Rc<S>,
     edge: Rc<Edge>,
 }
 
-impl<S> Service<ServiceRequest> for EdgeService<S>
+impl<S> Service<Request> for EdgeService<S>
 where
-    S: Service<ServiceRequest, Response = ServiceResponse, Error = Error> + 'static,
+    S: Service<Request, Response = ServiceResponse, Error = Error> + 'static,
 {
-    type Response = ServiceResponse<Observed>;
+    type Response = Response<Observed>;
     type Error = Error;
     type Future =
         Either<Ready<Result<Self::Response, Error>>, LocalBoxFuture<'static, Result<Self::Response, Error>>>;
 
-    forward_ready!(service);
+    fn poll_ready(&self, context: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.application.poll_ready(context)
+    }
 
-    fn call(&self, mut request: ServiceRequest) -> Self::Future {
+    fn call(&self, mut request: Request) -> Self::Future {
         let edge = &self.edge;
         let id = given_id(request.headers())
             .cloned()
@@ -159,24 +187,23 @@ where
         let intake = Intake::watch(&mut request, edge.pace);
         let mut story = edge.story(&request, &id, intake.clone());
         if edge.auth.is_none()
-            && let Some(response) = (edge.at_once)(request.request())
+            && let Some(response) = (edge.at_once)(request.head())
         {
-            let response = request.into_response(response);
-            return Either::Left(ready(Ok(edge.finish(response, id, story, intake))));
+            return Either::Left(ready(Ok(edge.finish(response.into(), id, story, intake))));
         }
         request.extensions_mut().insert(RequestId(id.clone()));
-        let (service, edge) = (Rc::clone(&self.service), Rc::clone(edge));
+        let (application, edge) = (Rc::clone(&self.application), Rc::clone(edge));
         Either::Right(Box::pin(async move {
-            let response = match edge.gate(&request).await {
-                Verdict::Refused => request.into_response(edge.refusal()),
+            let response: Response<BoxBody> = match edge.gate(&request).await {
+                Verdict::Refused => edge.refusal().into(),
                 Verdict::Allowed(user) => {
-                    edge.tell_client(&mut request, user.as_ref());
+                    edge.tell_client(&request, user.as_ref());
                     if let Some(story) = &mut story {
                         story.user = user;
                     }
-                    match edge.auth.as_ref().and_then(|_| (edge.at_once)(request.request())) {
-                        Some(response) => request.into_response(response),
-                        None => service.call(request).await?,
+                    match edge.auth.as_ref().and_then(|_| (edge.at_once)(request.head())) {
+                        Some(response) => response.into(),
+                        None => application.call(request).await?.into(),
                     }
                 }
             };
@@ -189,11 +216,11 @@ impl Edge {
     /// Adds to an answer what every answer has, and sees it through to its last byte.
     fn finish(
         &self,
-        mut response: ServiceResponse,
+        mut response: Response<BoxBody>,
         id: HeaderValue,
         mut story: Option<Box<Story>>,
         intake: Option<Intake>,
-    ) -> ServiceResponse<Observed> {
+    ) -> Response<Observed> {
         self.add_headers(response.headers_mut(), id);
         if let Some(story) = &mut story {
             story.status = response.status().as_u16();
@@ -206,7 +233,7 @@ impl Edge {
         })
     }
 
-    async fn gate(&self, request: &ServiceRequest) -> Verdict {
+    async fn gate(&self, request: &Request) -> Verdict {
         let Some(auth) = &self.auth else {
             return Verdict::Allowed(None);
         };
@@ -222,7 +249,7 @@ impl Edge {
     }
 
     /// Tells the service who asks, where it counts what a client begins.
-    fn tell_client(&self, request: &mut ServiceRequest, user: Option<&Arc<str>>) {
+    fn tell_client(&self, request: &Request, user: Option<&Arc<str>>) {
         if request.method() == Method::POST
             && let Some(client) = client::client_of(request, user, &self.proxies)
         {
@@ -251,12 +278,7 @@ impl Edge {
     }
 
     /// Begins the record of a request, if anybody wants one.
-    fn story(
-        &self,
-        request: &ServiceRequest,
-        id: &HeaderValue,
-        intake: Option<Intake>,
-    ) -> Option<Box<Story>> {
+    fn story(&self, request: &Request, id: &HeaderValue, intake: Option<Intake>) -> Option<Box<Story>> {
         if !self.access_log && self.counters.is_none() {
             return None;
         }
@@ -273,6 +295,7 @@ impl Edge {
             indexed: false,
             begun: Instant::now(),
             intake,
+            outlet: request.conn_data::<Rc<Outlet>>().cloned(),
             access_log: self.access_log,
             counters: self.counters.clone(),
         }))
@@ -290,12 +313,16 @@ struct Story {
     indexed: bool,
     begun: Instant,
     intake: Option<Intake>,
+    outlet: Option<Rc<Outlet>>,
     access_log: bool,
     counters: Option<Arc<Shard>>,
 }
 
 impl Story {
+    /// Tells of the request, of whose answer so many bytes were handed to the server.
     fn tell(&self, sent: u64) {
+        // What went past the server is behind the byte that stood for it.
+        let sent = sent + self.outlet.as_deref().map_or(0, Outlet::take_sent);
         let duration = self.begun.elapsed();
         let received = self.intake.as_ref().map_or(0, Intake::received);
         // The answer to HEAD has a length and no bytes.

@@ -17,8 +17,10 @@ mod listen;
 mod log;
 mod maintenance;
 mod metrics;
+mod server;
 pub mod storage;
 mod tls;
+mod wire;
 
 pub use app::{Running, StartError, start};
 pub use cli::main_from;

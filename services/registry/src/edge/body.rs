@@ -1,11 +1,6 @@
 //! The clock on request bodies, their counting, and what happens to those that nobody reads.
 
-use actix_web::{
-    HttpMessage,
-    dev::{Payload, ServiceRequest},
-    error::PayloadError,
-    http::header,
-};
+use actix_http::{BoxedPayloadStream, HttpMessage, Payload, Request, error::PayloadError, header};
 use bytes::Bytes;
 use futures_util::Stream;
 use std::{
@@ -49,7 +44,7 @@ pub(super) struct Intake(Rc<RefCell<WatchedBody>>);
 
 impl Intake {
     /// Puts the clock on a request's body. `None` if there is no body.
-    pub(super) fn watch(request: &mut ServiceRequest, pace: Pace) -> Option<Intake> {
+    pub(super) fn watch(request: &mut Request, pace: Pace) -> Option<Intake> {
         let headers = request.headers();
         let no_length = headers
             .get(header::CONTENT_LENGTH)
@@ -64,9 +59,8 @@ impl Intake {
             left: pace.patience,
             waiting: None,
         })));
-        request.set_payload(Payload::Stream {
-            payload: Box::pin(intake.clone()),
-        });
+        let payload: BoxedPayloadStream = Box::pin(intake.clone());
+        *request.payload() = Payload::Stream { payload };
         Some(intake)
     }
 

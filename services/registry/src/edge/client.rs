@@ -1,10 +1,8 @@
 //! Who is at the other end: the user, or else the address, also behind a proxy that the configuration names.
 
 use crate::{config::Network, domain::Client};
-use actix_web::{
-    dev::ServiceRequest,
-    http::header::{HeaderMap, HeaderName},
-};
+use actix_http::{HttpMessage, Request};
+use actix_web::http::header::{HeaderMap, HeaderName};
 use std::{
     net::{IpAddr, Ipv6Addr, SocketAddr},
     sync::Arc,
@@ -17,11 +15,7 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const IPV6_NETWORK_BITS: u32 = 64;
 
 /// Whom a request is counted for. `None` where the connection has no address.
-pub(super) fn client_of(
-    request: &ServiceRequest,
-    user: Option<&Arc<str>>,
-    proxies: &[Network],
-) -> Option<Client> {
+pub(super) fn client_of(request: &Request, user: Option<&Arc<str>>, proxies: &[Network]) -> Option<Client> {
     match user {
         Some(name) => Some(Client::User(Arc::clone(name))),
         None => {
@@ -75,7 +69,7 @@ fn of_network(address: IpAddr) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use actix_web::test::TestRequest;
+    use actix_http::test::TestRequest;
 
     fn client(peer: &str, told: &[&str]) -> String {
         let proxies = ["10.0.0.0/8", "::1"].map(|network| network.parse().expect(network));

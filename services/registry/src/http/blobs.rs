@@ -1,8 +1,11 @@
 //! Blobs over HTTP.
 
 use super::{Answer, ApiError, Request, blocking, names, pieces, pieces::Pieces, request, value};
-use crate::domain::{Blob, Error};
-use crate::storage::Content;
+use crate::{
+    domain::{Blob, Error},
+    storage::Content,
+    wire::FilePart,
+};
 use actix_web::{
     HttpResponse,
     body::{BodySize, BoxBody, MessageBody},
@@ -19,6 +22,9 @@ use std::{
     pin::Pin,
     task::{Context, Poll},
 };
+
+/// From this size on, a part of a file is sent by the kernel. Below it, what that takes costs more than a copy.
+const FILE_PART_BYTES: u64 = 32 * 1024;
 
 /// A body that has a length and no bytes: the answer to a HEAD.
 struct LengthOnly(u64);
@@ -99,12 +105,11 @@ fn answer(request: &Request<'_>, digest: &Digest, content: Content) -> Answer {
     }
     let size = content.len();
     let Some(range) = wanted_range(request, &texts.entity_tag) else {
-        let body = part(request, digest, content, 0..size);
-        return Ok(response(StatusCode::OK, texts, body));
+        return Ok(response_of(request, StatusCode::OK, digest, content, 0..size));
     };
     let (start, end) = range.within(size).ok_or(ApiError::RangeOutside { size })?;
-    let body = part(request, digest, content, start..end);
-    let mut response = response(StatusCode::PARTIAL_CONTENT, texts, body);
+    let status = StatusCode::PARTIAL_CONTENT;
+    let mut response = response_of(request, status, digest, content, start..end);
     let range = value(format!("bytes {start}-{}/{size}", end - 1));
     response.headers_mut().insert(header::CONTENT_RANGE, range);
     Ok(response)
@@ -155,21 +160,42 @@ fn wanted_range(request: &Request<'_>, entity_tag: &[u8]) -> Option<ByteRange> {
     }
 }
 
-/// A part of a content as a body.
-fn part(request: &Request<'_>, digest: &Digest, content: Content, part: Range<u64>) -> BoxBody {
+/// An answer that brings a part of a content.
+fn response_of(
+    request: &Request<'_>,
+    status: StatusCode,
+    digest: &Digest,
+    content: Content,
+    part: Range<u64>,
+) -> HttpResponse {
+    let (texts, len) = (Texts::of(digest), part.end - part.start);
+    match (content, request.outlet()) {
+        (Content::File(file, _), Some(outlet))
+            if len >= FILE_PART_BYTES && request.registry.is_known_whole(digest) =>
+        {
+            let body = FilePart::new(outlet, file, part.start, part.end);
+            let mut response = response(status, texts, BoxBody::new(body));
+            // For the server it is a body of unknown length, so it leaves the header to us.
+            response.head_mut().no_chunking(true);
+            response.headers_mut().insert(header::CONTENT_LENGTH, len.into());
+            response
+        }
+        (content, _) => response(status, texts, body_of(request, digest, content, part)),
+    }
+}
+
+/// A part of a content as a body that goes through this process.
+fn body_of(request: &Request<'_>, digest: &Digest, content: Content, part: Range<u64>) -> BoxBody {
     match content {
         Content::Memory(bytes) => {
             // Both ends are within the content, which is in memory.
             let position = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
             pieces::body(bytes.slice(position(part.start)..position(part.end)))
         }
-        Content::File(..) => BoxBody::new(Pieces::new(
-            request.registry,
-            *digest,
-            content,
-            part.start,
-            part.end,
-        )),
+        Content::File(..) => {
+            let pieces = Pieces::new(request.registry, *digest, content, part.start, part.end);
+            BoxBody::new(pieces)
+        }
     }
 }
 

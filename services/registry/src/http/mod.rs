@@ -22,6 +22,7 @@ pub use request::{RequestId, path_of};
 use crate::domain::{self, Registry};
 use actix_web::{
     HttpRequest, HttpResponse,
+    dev::RequestHead,
     http::{
         Method,
         header::{HeaderName, HeaderValue},
@@ -40,11 +41,11 @@ pub fn configure(config: &mut web::ServiceConfig) {
 
 /// The answer to a request for a manifest or a blob that is in memory: most of what a registry is asked. It takes no turn in the
 /// queue of tasks, and the application need not look for a service. `None` where anything is to be waited for, or refused.
-pub fn at_once(http: &HttpRequest, registry: &Registry) -> Option<HttpResponse> {
-    if !matches!(*http.method(), Method::GET | Method::HEAD) {
+pub fn at_once(head: &RequestHead, registry: &Registry) -> Option<HttpResponse> {
+    if !matches!(head.method, Method::GET | Method::HEAD) {
         return None;
     }
-    let request = Request::read(http, registry).ok()?;
+    let request = Request::read_head(head, registry).ok()?;
     let path = request.path();
     let mut response = match RawRoute::parse(&path)? {
         RawRoute::Manifest(name, reference) => manifests::known(&request, name, reference)?,

@@ -1,16 +1,20 @@
 //! What a request says, parsed once: its path, its query, its conditions.
 
 use super::ApiError;
-use crate::domain::{Client, Expect, Registry};
+use crate::{
+    domain::{Client, Expect, Registry},
+    wire::Outlet,
+};
 use actix_web::{
     HttpMessage, HttpRequest,
+    dev::RequestHead,
     http::{
         Method,
         header::{self, HeaderValue},
     },
 };
 use oci::{Digest, ManifestRef, RepositoryName, routes};
-use std::borrow::Cow;
+use std::{borrow::Cow, rc::Rc};
 
 /// The request's number in the log, put into the request's extensions by whoever logs requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,21 +44,32 @@ pub fn path_of(raw: &str) -> Result<Cow<'_, str>, ApiError> {
 
 /// A request to the registry.
 pub(super) struct Request<'a> {
-    http: &'a HttpRequest,
+    head: &'a RequestHead,
+    /// What the application knows of the request beside its head; nothing where it is answered before.
+    http: Option<&'a HttpRequest>,
     path: Cow<'a, str>,
     query: Vec<(String, String)>,
     pub(super) registry: &'a Registry,
 }
 
 impl<'a> Request<'a> {
+    /// A request that has come to the application.
     pub(super) fn read(http: &'a HttpRequest, registry: &'a Registry) -> Result<Request<'a>, ApiError> {
-        let query = match http.uri().query() {
+        let mut request = Request::read_head(http.head(), registry)?;
+        request.http = Some(http);
+        Ok(request)
+    }
+
+    /// A request of which nothing but its head is known.
+    pub(super) fn read_head(head: &'a RequestHead, registry: &'a Registry) -> Result<Request<'a>, ApiError> {
+        let query = match head.uri.query() {
             None => Vec::new(),
             Some(query) => routes::query_pairs(query).ok_or(ApiError::BadQuery)?,
         };
         Ok(Request {
-            http,
-            path: path_of(http.uri().path())?,
+            head,
+            http: None,
+            path: path_of(head.uri.path())?,
             query,
             registry,
         })
@@ -65,7 +80,7 @@ impl<'a> Request<'a> {
     }
 
     pub(super) fn method(&self) -> &'a Method {
-        self.http.method()
+        &self.head.method
     }
 
     /// The first value of a query parameter.
@@ -102,12 +117,17 @@ impl<'a> Request<'a> {
 
     /// A header's text; `None` if it is absent or not ASCII.
     pub(super) fn header(&self, name: &header::HeaderName) -> Option<&str> {
-        self.http.headers().get(name)?.to_str().ok()
+        self.head.headers().get(name)?.to_str().ok()
     }
 
     /// Whom the request is counted for, if whoever stands in front of the service has told.
     pub(super) fn client(&self) -> Option<Client> {
-        self.http.extensions().get::<Client>().cloned()
+        self.http?.extensions().get::<Client>().cloned()
+    }
+
+    /// Where the answer may leave a part of a file to be sent, if its connection can.
+    pub(super) fn outlet(&self) -> Option<Rc<Outlet>> {
+        self.http?.conn_data::<Rc<Outlet>>().cloned()
     }
 
     /// The announced length of the body.
