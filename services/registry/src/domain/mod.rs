@@ -203,6 +203,11 @@ impl Registry {
         &self.0.limits
     }
 
+    /// Whether a look-up and a small change take no longer than a few calls of the system.
+    pub fn is_quick(&self) -> bool {
+        self.0.storage.is_quick()
+    }
+
     fn storage(&self) -> &dyn Storage {
         &*self.0.storage
     }

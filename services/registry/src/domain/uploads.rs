@@ -237,6 +237,16 @@ impl Registry {
         })
     }
 
+    /// Whether nothing was received in this session yet: then it has no file that something is to be done with.
+    pub fn is_new_upload(&self, name: &RepositoryName, id: &str) -> bool {
+        let is_empty = self
+            .0
+            .sessions
+            .empty(name, id, self.0.limits.upload_age)
+            .is_some();
+        is_empty && !self.0.sessions.is_of_earlier_process(name, id)
+    }
+
     /// How many upload sessions this process knows of.
     pub fn uploads_under_way(&self) -> usize {
         self.0.sessions.len()

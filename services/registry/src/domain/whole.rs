@@ -139,7 +139,11 @@ impl Registry {
     /// # Errors
     /// The store cannot be read or written.
     pub(super) fn make_way(&self, digest: &Digest, len: u64, bytes: Option<&[u8]>) -> Result<()> {
-        let there = match self.stored_content(digest) {
+        let found = match bytes {
+            Some(_) => self.or_damaged(digest, self.storage().content_in_place(digest, len)),
+            None => self.stored_content(digest),
+        };
+        let there = match found {
             // The store itself puts the good bytes in the place of what it cannot read.
             Err(Error::Damaged { .. }) => None,
             read => read?,

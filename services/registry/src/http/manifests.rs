@@ -1,6 +1,6 @@
 //! Manifests over HTTP.
 
-use super::{Answer, ApiError, Request, blocking, body, names, pieces, request, value};
+use super::{Answer, ApiError, Request, blocking, body, names, pieces, request, small_change, value};
 use crate::domain::{Error, Manifest, ManifestPush};
 use actix_web::{
     HttpResponse,
@@ -97,7 +97,8 @@ pub(super) async fn put(request: &Request<'_>, name: &str, reference: &str, payl
         body,
         expect: request.expect(),
     };
-    let pushed = blocking(request.registry, move |r| r.push_manifest(push)).await?;
+    let len = push.body.len();
+    let pushed = small_change(request.registry, len, move |r| r.push_manifest(push)).await?;
     let mut response = HttpResponse::Created();
     response
         .insert_header((

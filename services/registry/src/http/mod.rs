@@ -144,6 +144,22 @@ async fn blocking<T: Send + 'static>(
     }
 }
 
+/// Does what takes a look-up and a commit of this many bytes: at once where the storage is quick, else as [`blocking`]. To hand
+/// little work to another thread and back costs more than the work.
+async fn small_change<T: Send + 'static>(
+    registry: &Registry,
+    bytes: usize,
+    work: impl FnOnce(&Registry) -> domain::Result<T> + Send + 'static,
+) -> Result<T, ApiError> {
+    /// More than this takes longer to copy than to hand over.
+    const MOST: usize = 64 * 1024;
+
+    if bytes <= MOST && registry.is_quick() {
+        return Ok(work(registry)?);
+    }
+    blocking(registry, work).await
+}
+
 /// A header value of our own making, which is always valid; digests, sizes, paths.
 fn value(text: impl Into<bytes::Bytes>) -> HeaderValue {
     HeaderValue::from_maybe_shared(text.into()).unwrap_or(HeaderValue::from_static(""))

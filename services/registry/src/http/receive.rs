@@ -35,7 +35,7 @@ impl Then {
     }
 }
 
-/// Writes a body to an upload session. `open` opens the session and may refuse; it blocks.
+/// Writes a body to an upload session. `open` opens the session and may refuse; it blocks. One that `is_new` has received nothing.
 ///
 /// A body that comes at once, and is not large, is one job. Else the session is opened with the first piece, so that it can
 /// refuse before more is received. If the body breaks off, what came of it is kept: the session's status tells how much.
@@ -43,12 +43,20 @@ pub(super) async fn receive(
     request: &Request<'_>,
     payload: web::Payload,
     open: impl FnOnce(&domain::Registry) -> domain::Result<Receiving> + Send + 'static,
+    is_new: bool,
     then: Then,
 ) -> Result<UploadStatus, ApiError> {
     let mut body = Gatherer::new(payload);
     let (first, stop) = body.piece().await;
+    let len = first.len();
     let is_silent = match stop {
-        Stop::End => return super::blocking(request.registry, move |r| end(open(r)?, &first, then)).await,
+        Stop::End => {
+            let all = move |r: &domain::Registry| end(open(r)?, &first, then);
+            return match is_new {
+                true => super::small_change(request.registry, len, all).await,
+                false => super::blocking(request.registry, all).await,
+            };
+        }
         Stop::Broken(error) => {
             super::blocking(request.registry, move |r| {
                 end(open(r)?, &first, Then::Pause(None))

@@ -1,6 +1,6 @@
 //! Uploads over HTTP: the four ways to push a blob, their status, and their cancelling.
 
-use super::{Answer, ApiError, Request, blocking, names, receive, receive::Then, request};
+use super::{Answer, ApiError, Request, blocking, names, receive, receive::Then, request, small_change};
 use crate::domain::{Mounted, Registry, UploadStatus};
 use actix_web::{HttpResponse, HttpResponseBuilder, http::header, web};
 use oci::{Algorithm, Digest, DigestError, RepositoryName, Route, headers::parse_chunk_range};
@@ -18,10 +18,8 @@ pub(super) async fn begin(request: &Request<'_>, name: &str, payload: web::Paylo
             .map(request::name)
             .transpose()?;
         let to = name.clone();
-        let mounted = blocking(request.registry, move |r| {
-            r.mount_blob(&to, &digest, from.as_ref())
-        })
-        .await?;
+        let mount = move |r: &Registry| r.mount_blob(&to, &digest, from.as_ref());
+        let mounted = small_change(request.registry, 0, mount).await?;
         return match mounted {
             Mounted::Yes => Ok(created(name, digest)),
             Mounted::No => begin_session(request, name, algorithm),
@@ -32,7 +30,7 @@ pub(super) async fn begin(request: &Request<'_>, name: &str, payload: web::Paylo
             let (to, client) = (name.clone(), request.client());
             let open = move |r: &Registry| r.receive_once(&to, digest.algorithm(), client);
             let then = Then::Finish(digest, request.content_length());
-            receive::receive(request, payload, open, then).await?;
+            receive::receive(request, payload, open, true, then).await?;
             Ok(created(name, digest))
         }
         None => begin_session(request, name, algorithm),
@@ -74,7 +72,7 @@ pub(super) async fn chunk(request: &Request<'_>, name: &str, id: &str, payload: 
     let range = chunk_range(request)?;
     let open = opener(&name, id, range);
     let then = Then::Pause(stated_length(request, range));
-    let status = receive::receive(request, payload, open, then).await?;
+    let status = receive::receive(request, payload, open, false, then).await?;
     Ok(session(HttpResponse::Accepted(), name, &status))
 }
 
@@ -84,8 +82,9 @@ pub(super) async fn finish(request: &Request<'_>, name: &str, id: &str, payload:
     let digest = request.query_digest("digest")?.ok_or(ApiError::DigestMissing)?;
     let range = chunk_range(request)?;
     let open = opener(&name, id, range);
+    let is_new = request.registry.is_new_upload(&name, id);
     let then = Then::Finish(digest, stated_length(request, range));
-    receive::receive(request, payload, open, then).await?;
+    receive::receive(request, payload, open, is_new, then).await?;
     Ok(created(name, digest))
 }
 

@@ -50,6 +50,10 @@ impl Memory {
 }
 
 impl Storage for Memory {
+    fn is_quick(&self) -> bool {
+        true
+    }
+
     /// Nothing is ever half written, and a dead process leaves nothing.
     fn remove_leftovers(&self, _: SystemTime) -> Result<usize> {
         Ok(0)

@@ -134,6 +134,15 @@ pub trait Contents {
     /// The store cannot be read.
     fn content(&self, digest: &Digest) -> Result<Option<Content>>;
 
+    /// What a commit of so many bytes under this digest would find in their place; `None` if nothing. It may overlook a content that
+    /// such a commit would cover, so that a store need not look everywhere for what is mostly nowhere.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn content_in_place(&self, digest: &Digest, _len: u64) -> Result<Option<Content>> {
+        self.content(digest)
+    }
+
     /// The size of a content in bytes; `None` if there is none.
     ///
     /// # Errors
@@ -338,6 +347,10 @@ pub trait Uploads {
 
 /// A whole store.
 pub trait Storage: Contents + Records + Uploads + Send + Sync {
+    /// Whether looking up and committing little takes no longer than a few calls of the system, because no device is waited for.
+    /// It may then be done on a thread that serves connections.
+    fn is_quick(&self) -> bool;
+
     /// Removes what dead processes left half written before a time; how much.
     ///
     /// # Errors

@@ -275,6 +275,11 @@ impl Uploads for Faulty {
 }
 
 impl Storage for Faulty {
+    /// It may have to wait.
+    fn is_quick(&self) -> bool {
+        false
+    }
+
     fn remove_leftovers(&self, before: SystemTime) -> Result<usize> {
         self.faults.step("remove leftovers")?;
         self.inner.remove_leftovers(before)

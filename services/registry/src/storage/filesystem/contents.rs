@@ -1,6 +1,6 @@
 //! Contents: small ones in the ledger, others in files.
 
-use super::{Filesystem, each_name, found, keys};
+use super::{Filesystem, SMALL_CONTENT_BYTES, each_name, found, keys};
 use crate::storage::{
     Content, Contents, Result,
     ledger::{Batch, Value},
@@ -27,6 +27,14 @@ impl Contents for Filesystem {
             .transpose()
         });
         opened.map_err(|source| self.error("open", &path, source))
+    }
+
+    /// A small content that was received in parts is a file. It is covered by one in the ledger.
+    fn content_in_place(&self, digest: &Digest, len: u64) -> Result<Option<Content>> {
+        if len > SMALL_CONTENT_BYTES as u64 {
+            return self.content(digest);
+        }
+        Ok(self.small(digest)?.map(|value| Content::Memory(value.bytes)))
     }
 
     fn content_size(&self, digest: &Digest) -> Result<Option<u64>> {
@@ -123,8 +131,8 @@ impl Filesystem {
     /// Whether a content of this length is there, so that it need not be written again: a power cut while it is could lose what an
     /// earlier push was promised. One of another length, or one that cannot be read, is replaced.
     pub(super) fn has_whole(&self, digest: &Digest, len: u64) -> Result<bool> {
-        match self.content_size(digest) {
-            Ok(size) => Ok(size == Some(len)),
+        match self.content_in_place(digest, len) {
+            Ok(there) => Ok(there.is_some_and(|content| content.len() == len)),
             Err(error) if error.is_damaged() => Ok(false),
             Err(error) => Err(error),
         }

@@ -42,6 +42,7 @@ const TEMPORARY: char = '.';
 pub struct Filesystem {
     layout: Layout,
     ledger: Ledger,
+    noted: records::Noted,
     /// Whether what is written must be on the disk before it counts.
     durable: bool,
     /// Numbers temporary files, which this process alone writes.
@@ -121,6 +122,7 @@ impl Filesystem {
         Ok(Filesystem {
             ledger: Ledger::open(&layout.records(), Settings::new(durable)).map_err(wrap)?,
             layout,
+            noted: records::Noted::default(),
             durable,
             next_temporary: AtomicU64::new(0),
         })
@@ -214,6 +216,10 @@ impl Filesystem {
 }
 
 impl Storage for Filesystem {
+    fn is_quick(&self) -> bool {
+        !self.durable
+    }
+
     fn remove_leftovers(&self, before: SystemTime) -> Result<usize> {
         self.layout
             .fixed_folders()

@@ -3,8 +3,13 @@
 use super::{Filesystem, SMALL_CONTENT_BYTES, keys};
 use crate::storage::{Change, Key, Records, Result, ledger::Batch};
 use bytes::Bytes;
+use foldhash::quality::RandomState;
 use oci::{Digest, RepositoryName, Tag};
-use std::time::SystemTime;
+use std::{
+    collections::HashSet,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::SystemTime,
+};
 
 impl Records for Filesystem {
     fn record(&self, key: &Key) -> Result<Option<Bytes>> {
@@ -102,11 +107,44 @@ impl Records for Filesystem {
     }
 }
 
+/// Names of repositories that are noted in the ledger, as far as they are remembered.
+#[derive(Debug, Default)]
+pub(super) struct Noted(Mutex<HashSet<RepositoryName, RandomState>>);
+
+impl Noted {
+    /// Names that are remembered at most; then it begins anew.
+    const MOST: usize = 10_000;
+
+    fn contains(&self, name: &RepositoryName) -> bool {
+        self.lock().contains(name)
+    }
+
+    fn add(&self, name: &RepositoryName) {
+        let mut names = self.lock();
+        if names.len() >= Noted::MOST {
+            names.clear();
+        }
+        names.insert(name.clone());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashSet<RepositoryName, RandomState>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Filesystem {
-    /// One whose place cannot be read is noted again.
+    /// Whether a repository is noted, as far as it is worth looking: one whose place cannot be read is noted again. Notes are
+    /// never taken back.
     fn is_known_repository(&self, name: &RepositoryName) -> Result<bool> {
+        if self.noted.contains(name) {
+            return Ok(true);
+        }
         match self.has_repository(name) {
             Err(error) if error.is_damaged() => Ok(false),
+            Ok(true) => {
+                self.noted.add(name);
+                Ok(true)
+            }
             known => known,
         }
     }

@@ -5,30 +5,38 @@
 
 use super::lock;
 use std::{
-    collections::HashMap,
     io,
-    sync::{Arc, Condvar, Mutex, PoisonError},
+    sync::{Arc, Mutex},
+    thread::{self, Thread},
 };
 
 /// Bytes after which a group takes no more commits.
 const GROUP_BYTES: usize = 4 << 20;
 
 #[derive(Debug, Default)]
-pub(super) struct Group {
-    turns: Mutex<Turns>,
-    done: Condvar,
-}
+pub(super) struct Group(Mutex<Turns>);
 
 #[derive(Debug, Default)]
 struct Turns {
-    waiting: Vec<Vec<u8>>,
-    /// Number of the first that waits.
-    first: u64,
-    /// Commits with a lower number are over.
-    finished: u64,
+    /// Empty while nobody writes.
+    waiting: Vec<(Vec<u8>, Arc<Turn>)>,
     is_writing: bool,
-    /// How those ended that failed, until who waits has asked.
-    failed: HashMap<u64, Arc<io::Error>>,
+}
+
+/// One who commits. Each is woken alone, and only when there is something for it: waking all for each group costs more than
+/// the commits themselves.
+#[derive(Debug)]
+struct Turn {
+    thread: Thread,
+    told: Mutex<Option<Told>>,
+}
+
+#[derive(Debug)]
+enum Told {
+    /// The next group is to be written, and one's own commit is the first in it.
+    Write,
+    /// One's own commit is over.
+    Done(io::Result<()>),
 }
 
 impl Group {
@@ -39,59 +47,84 @@ impl Group {
         payload: Vec<u8>,
         write: impl Fn(&[Vec<u8>]) -> io::Result<()>,
     ) -> io::Result<()> {
-        let mut turns = lock(&self.turns);
-        let mine = turns.first + turns.waiting.len() as u64;
-        turns.waiting.push(payload);
-        loop {
-            if turns.finished > mine {
-                return match turns.failed.remove(&mine) {
-                    Some(error) => Err(again(&error)),
-                    None => Ok(()),
-                };
+        let mine = Turn::new();
+        let is_first = {
+            let mut turns = lock(&self.0);
+            turns.waiting.push((payload, Arc::clone(&mine)));
+            !std::mem::replace(&mut turns.is_writing, true)
+        };
+        if !is_first {
+            if let Told::Done(result) = mine.wait() {
+                return result;
             }
-            if turns.is_writing {
-                turns = self.done.wait(turns).unwrap_or_else(PoisonError::into_inner);
-                continue;
-            }
-            let payloads = turns.take();
-            let numbers = turns.first..turns.first + payloads.len() as u64;
-            turns.first = numbers.end;
-            turns.is_writing = true;
-            drop(turns);
-            let result = write(&payloads).map_err(Arc::new);
-            turns = lock(&self.turns);
-            turns.is_writing = false;
-            turns.finished = numbers.end;
-            if let Err(error) = result {
-                turns.failed.extend(numbers.map(|number| (number, error.clone())));
-            }
-            self.done.notify_all();
+            // Where many commit, others are just about to: they can share this sync instead of the next.
+            thread::yield_now();
         }
+        let (payloads, others) = lock(&self.0).take();
+        let result = write(&payloads);
+        for other in others.iter().skip(1) {
+            other.tell(Told::Done(again(&result)));
+        }
+        let mut turns = lock(&self.0);
+        match turns.waiting.first() {
+            Some((_, next)) => next.tell(Told::Write),
+            None => turns.is_writing = false,
+        }
+        result
     }
 }
 
 impl Turns {
-    /// The commits that are written next: all who wait, unless they are too many bytes.
-    fn take(&mut self) -> Vec<Vec<u8>> {
+    /// The commits that are written next: all who wait, unless they are too many bytes. The first is always among them.
+    fn take(&mut self) -> (Vec<Vec<u8>>, Vec<Arc<Turn>>) {
         let mut bytes = 0;
         let count = self
             .waiting
             .iter()
-            .take_while(|payload| {
+            .take_while(|(payload, _)| {
                 let fits = bytes == 0 || bytes + payload.len() <= GROUP_BYTES;
                 bytes += payload.len();
                 fits
             })
             .count();
-        self.waiting.drain(..count).collect()
+        self.waiting.drain(..count).unzip()
     }
 }
 
-/// The same error for one more who waited.
-fn again(error: &io::Error) -> io::Error {
-    match error.raw_os_error() {
-        Some(code) => io::Error::from_raw_os_error(code),
-        None => io::Error::new(error.kind(), error.to_string()),
+impl Turn {
+    fn new() -> Arc<Turn> {
+        Arc::new(Turn {
+            thread: thread::current(),
+            told: Mutex::new(None),
+        })
+    }
+
+    fn tell(&self, told: Told) {
+        *lock(&self.told) = Some(told);
+        self.thread.unpark();
+    }
+
+    fn wait(&self) -> Told {
+        loop {
+            // In a statement of its own: nobody could tell anything while it is locked.
+            let told = lock(&self.told).take();
+            match told {
+                Some(told) => return told,
+                // It may return for no reason, or for one that is over.
+                None => thread::park(),
+            }
+        }
+    }
+}
+
+/// The same result for one more who waited.
+fn again(result: &io::Result<()>) -> io::Result<()> {
+    match result {
+        Ok(()) => Ok(()),
+        Err(error) => Err(match error.raw_os_error() {
+            Some(code) => io::Error::from_raw_os_error(code),
+            None => io::Error::new(error.kind(), error.to_string()),
+        }),
     }
 }
 
@@ -100,7 +133,6 @@ mod tests {
     use super::*;
     use std::{
         sync::atomic::{AtomicUsize, Ordering},
-        thread,
         time::Duration,
     };
 
@@ -142,7 +174,7 @@ mod tests {
         });
         assert!(failed >= 1);
         assert_eq!(lock(&written).len() + failed, 64);
-        assert!(lock(&group.turns).failed.is_empty());
+        assert!(lock(&group.0).waiting.is_empty() && !lock(&group.0).is_writing);
         assert!(writes.load(Ordering::Relaxed) < 64, "nobody shared");
     }
 }

@@ -184,9 +184,14 @@ impl Ledger {
         if batch.is_empty() {
             return Ok(());
         }
-        self.inner
-            .group
-            .commit(batch.into_payload(), |payloads| self.inner.write(payloads))
+        let payload = batch.into_payload();
+        if self.inner.settings.durable {
+            let write = |payloads: &[Vec<u8>]| self.inner.write(payloads);
+            self.inner.group.commit(payload, write)
+        } else {
+            // Without a sync there is nothing worth sharing: to wait for one's turn takes longer than to write.
+            self.inner.write(&[payload])
+        }
     }
 
     /// What was found damaged at the start in a way that does not tell which keys are lost, in words.
