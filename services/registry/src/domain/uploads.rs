@@ -269,6 +269,30 @@ impl Receiving {
     /// # Errors
     /// The store failed; the session then has what it had before.
     pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.append(bytes)?;
+        self.hasher.update(bytes);
+        Ok(())
+    }
+
+    /// As [`Receiving::write`], with the bytes hashed beside, while they are written. `begin` is given the hasher to begin with;
+    /// what it returns is called when they are written, and gives the hasher back with the same bytes taken in.
+    ///
+    /// # Errors
+    /// As [`Receiving::write`].
+    pub fn write_beside<W: FnOnce() -> Hasher>(
+        &mut self,
+        bytes: &[u8],
+        begin: impl FnOnce(Hasher) -> W,
+    ) -> Result<()> {
+        let hashed = begin(self.hasher.clone());
+        let appended = self.append(bytes);
+        let hasher = hashed();
+        appended?;
+        self.hasher = hasher;
+        Ok(())
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> Result<()> {
         if bytes.is_empty() {
             return Ok(());
         }
@@ -279,7 +303,6 @@ impl Receiving {
             let _ = writer.truncate(received);
             return Err(error.into());
         }
-        self.hasher.update(bytes);
         self.received += bytes.len() as u64;
         Ok(())
     }

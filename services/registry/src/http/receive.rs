@@ -1,4 +1,4 @@
-//! Receiving an upload: what is gathered is written and hashed by one blocking job, while more is gathered.
+//! Receiving an upload: what is gathered is written by one blocking job and hashed by another, while more is gathered.
 //!
 //! The job ends when it has nothing to write, so no thread waits for a sender: however many are slow, others find a thread.
 
@@ -8,12 +8,15 @@ use super::{
 };
 use crate::domain::{self, Error, Receiving, UploadStatus};
 use actix_web::web;
-use oci::Digest;
+use oci::{Digest, Hasher};
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, LazyLock, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
 };
-use tokio::{sync::Notify, task::spawn_blocking};
+use tokio::{runtime::Handle, sync::Notify, task::spawn_blocking};
 
 /// Pieces that wait while another one is written: they bridge what writing and receiving take turns to wait for.
 const MAX_WAITING: usize = 2;
@@ -67,7 +70,7 @@ pub(super) async fn receive(
         Stop::Silent => true,
         Stop::Full | Stop::Crowded => false,
     };
-    let opened = move |r: &domain::Registry| write(open(r)?, &first, is_silent);
+    let opened = move |r: &domain::Registry| write(open(r)?, first, is_silent);
     let flow = Flow::new(super::blocking(request.registry, opened).await?);
     loop {
         let (piece, stop) = body.piece().await;
@@ -99,12 +102,67 @@ pub(super) async fn receive(
 }
 
 /// Writes a piece. Of a sender that is silent, nothing is held open.
-fn write(mut receiving: Receiving, piece: &[u8], is_silent: bool) -> domain::Result<Receiving> {
-    receiving.write(piece)?;
+fn write(mut receiving: Receiving, piece: Piece, is_silent: bool) -> domain::Result<Receiving> {
+    match Beside::take().filter(|_| piece.len() >= BESIDE_BYTES) {
+        Some(beside) => {
+            let piece = Arc::new(piece);
+            receiving.write_beside(&piece, |hasher| beside.begin(hasher, Arc::clone(&piece)))?;
+        }
+        None => receiving.write(&piece)?,
+    }
     if is_silent {
         receiving.rest();
     }
     Ok(receiving)
+}
+
+/// From this size on, a piece is worth another thread that hashes it.
+const BESIDE_BYTES: usize = 128 * 1024;
+
+/// How many pieces are hashed beside at once at the most. With more uploads than processors, another thread gains nothing. And the
+/// pool's threads must never all wait for jobs that wait for a thread.
+static BESIDE_AT_MOST: LazyLock<usize> =
+    LazyLock::new(|| std::thread::available_parallelism().map_or(1, usize::from).min(8));
+
+/// How many are.
+static BESIDE: AtomicUsize = AtomicUsize::new(0);
+
+/// The right to hash one piece on another thread of the pool.
+struct Beside;
+
+impl Beside {
+    fn take() -> Option<Beside> {
+        let more = |count: usize| (count < *BESIDE_AT_MOST).then_some(count + 1);
+        BESIDE.fetch_update(Relaxed, Relaxed, more).ok().map(|_| Beside)
+    }
+
+    /// Begins to hash; what is returned waits for the end of it.
+    fn begin(self, hasher: Hasher, piece: Arc<Piece>) -> impl FnOnce() -> Hasher {
+        let before = hasher.clone();
+        let bytes = Arc::clone(&piece);
+        let job = move || {
+            let mut hasher = hasher;
+            hasher.update(&bytes);
+            drop(bytes);
+            drop(self);
+            hasher
+        };
+        let job = spawn_blocking(job);
+        move || {
+            Handle::current().block_on(job).unwrap_or_else(|_| {
+                // The pool is closing and did not begin it.
+                let mut hasher = before;
+                hasher.update(&piece);
+                hasher
+            })
+        }
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        BESIDE.fetch_sub(1, Relaxed);
+    }
 }
 
 /// Takes in the last bytes of a body, and does what is to be done at its end.
@@ -240,7 +298,7 @@ impl Job {
                 next
             };
             self.shared.moved.notify_one();
-            receiving = match write(receiving, &next.0, next.1) {
+            receiving = match write(receiving, next.0, next.1) {
                 Ok(receiving) => receiving,
                 Err(error) => return self.fail(error.into()),
             };
