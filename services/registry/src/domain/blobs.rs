@@ -88,8 +88,12 @@ impl Registry {
             digest: *digest,
         };
         let ticket = self.0.blobs.ticket(&key);
-        self.blob_size(name, digest)?.ok_or_else(unknown)?;
+        let size = self.blob_size(name, digest)?.ok_or_else(unknown)?;
         let content = self.stored_content(digest)?.ok_or_else(unknown)?;
+        if content.len() != size {
+            self.remember_damaged(digest);
+            return Err(Error::Damaged { digest: *digest });
+        }
         if content.len() > SMALL_BLOB_BYTES {
             return Ok(content);
         }

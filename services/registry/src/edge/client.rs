@@ -73,12 +73,13 @@ mod tests {
 
     fn client(peer: &str, told: &[&str]) -> String {
         let proxies = ["10.0.0.0/8", "::1"].map(|network| network.parse().expect(network));
-        let mut request = TestRequest::default().peer_addr(peer.parse().expect(peer));
+        let mut request = TestRequest::default();
         for value in told {
-            request = request.append_header((X_FORWARDED_FOR, *value));
+            request.append_header((X_FORWARDED_FOR, *value));
         }
-        client_of(&request.to_srv_request(), None, &proxies)
-            .map_or_else(String::new, |client| client.to_string())
+        let mut request = request.finish();
+        request.head_mut().peer_addr = Some(peer.parse().expect(peer));
+        client_of(&request, None, &proxies).map_or_else(String::new, |client| client.to_string())
     }
 
     #[test]
