@@ -243,51 +243,55 @@ mod tests {
         Arc::new(file)
     }
 
-    #[actix_rt::test]
-    async fn the_part_of_a_file_takes_the_place_of_its_stand_in() {
-        let content: Vec<u8> = (0..9 << 20).map(|n: u32| (n / 7) as u8).collect();
-        let (mut wire, mut reader) = pair().await;
-        let reading = actix_rt::spawn(async move {
-            let mut all = Vec::new();
-            reader.read_to_end(&mut all).await.map(|_| all)
+    #[test]
+    fn the_part_of_a_file_takes_the_place_of_its_stand_in() {
+        actix_rt::System::new().block_on(async {
+            let content: Vec<u8> = (0..9 << 20).map(|n: u32| (n / 7) as u8).collect();
+            let (mut wire, mut reader) = pair().await;
+            let reading = actix_rt::spawn(async move {
+                let mut all = Vec::new();
+                reader.read_to_end(&mut all).await.map(|_| all)
+            });
+            for (start, end) in [(0, content.len()), (5, 6), (1_000_000, 8_000_000)] {
+                let mut body = FilePart::new(wire.outlet(), file(&content), start as u64, end as u64);
+                let stand_in = poll_fn(|context| Pin::new(&mut body).poll_next(context)).await;
+                let stand_in = stand_in.expect("a stand-in").expect("no failure");
+                wire.write_all(&[b"head ", &stand_in[..]].concat())
+                    .await
+                    .expect("sent");
+                let end_of_body = poll_fn(|context| Pin::new(&mut body).poll_next(context)).await;
+                assert!(end_of_body.is_none());
+                assert_eq!(wire.outlet.take_sent(), (end - start) as u64 - 1);
+            }
+            wire.write_all(b"tail").await.expect("sent");
+            wire.shutdown().await.expect("an end");
+            let expected = [
+                b"head ",
+                &content[..],
+                b"head ",
+                &content[5..6],
+                b"head ",
+                &content[1_000_000..8_000_000],
+                b"tail",
+            ]
+            .concat();
+            assert!(reading.await.expect("a reader").expect("all") == expected);
         });
-        for (start, end) in [(0, content.len()), (5, 6), (1_000_000, 8_000_000)] {
-            let mut body = FilePart::new(wire.outlet(), file(&content), start as u64, end as u64);
-            let stand_in = poll_fn(|context| Pin::new(&mut body).poll_next(context)).await;
-            let stand_in = stand_in.expect("a stand-in").expect("no failure");
-            wire.write_all(&[b"head ", &stand_in[..]].concat())
-                .await
-                .expect("sent");
-            let end_of_body = poll_fn(|context| Pin::new(&mut body).poll_next(context)).await;
-            assert!(end_of_body.is_none());
-            assert_eq!(wire.outlet.take_sent(), (end - start) as u64 - 1);
-        }
-        wire.write_all(b"tail").await.expect("sent");
-        wire.shutdown().await.expect("an end");
-        let expected = [
-            b"head ",
-            &content[..],
-            b"head ",
-            &content[5..6],
-            b"head ",
-            &content[1_000_000..8_000_000],
-            b"tail",
-        ]
-        .concat();
-        assert!(reading.await.expect("a reader").expect("all") == expected);
     }
 
-    #[actix_rt::test]
-    async fn a_file_that_is_too_short_is_an_error_and_nothing_stands_in_for_the_rest() {
-        let (mut wire, mut reader) = pair().await;
-        let mut body = FilePart::new(wire.outlet(), file(b"short"), 0, 9);
-        let stand_in = poll_fn(|context| Pin::new(&mut body).poll_next(context)).await;
-        let stand_in = stand_in.expect("a stand-in").expect("no failure");
-        let error = wire.write_all(&stand_in).await.expect_err("too short");
-        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
-        drop(wire);
-        let mut all = Vec::new();
-        reader.read_to_end(&mut all).await.expect("what was sent");
-        assert_eq!(all, b"short");
+    #[test]
+    fn a_file_that_is_too_short_is_an_error_and_nothing_stands_in_for_the_rest() {
+        actix_rt::System::new().block_on(async {
+            let (mut wire, mut reader) = pair().await;
+            let mut body = FilePart::new(wire.outlet(), file(b"short"), 0, 9);
+            let stand_in = poll_fn(|context| Pin::new(&mut body).poll_next(context)).await;
+            let stand_in = stand_in.expect("a stand-in").expect("no failure");
+            let error = wire.write_all(&stand_in).await.expect_err("too short");
+            assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+            drop(wire);
+            let mut all = Vec::new();
+            reader.read_to_end(&mut all).await.expect("what was sent");
+            assert_eq!(all, b"short");
+        });
     }
 }
