@@ -109,6 +109,7 @@ impl Registry {
     /// Makes a content a blob of this repository. The caller holds a lease of the content.
     pub(super) fn link_blob(&self, name: &RepositoryName, digest: &Digest, size: u64) -> Result<()> {
         let key = Key::Blob(name.clone(), *digest);
+        let _repository = self.0.locks.push_into(name);
         self.storage().commit(&[Change::Put(key, Bytes::new())])?;
         self.remember_blob(name, digest, size);
         Ok(())
@@ -118,6 +119,7 @@ impl Registry {
     pub(super) fn store_blob(&self, name: &RepositoryName, digest: &Digest, bytes: &[u8]) -> Result<()> {
         let content = Change::Content(*digest, Bytes::copy_from_slice(bytes));
         let key = Key::Blob(name.clone(), *digest);
+        let _repository = self.0.locks.push_into(name);
         self.storage()
             .commit(&[content, Change::Put(key, Bytes::new())])?;
         self.remember_blob(name, digest, bytes.len() as u64);

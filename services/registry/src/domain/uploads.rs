@@ -359,7 +359,8 @@ impl Receiving {
     ///
     /// # Errors
     /// `DigestMismatch`; the session and its bytes are then gone. The store failed; the session then has what it had before,
-    /// unless its bytes are in their place already: then it is gone, and they must be pushed again to be a blob.
+    /// unless its bytes are in their place already, or may not have come to the disk: then it is gone, and they must be pushed
+    /// again to be a blob.
     pub fn finish(mut self, last: &[u8], expected: &Digest) -> Result<u64> {
         let registry = self.registry.clone();
         let name = self.upload.key.name.clone();
@@ -376,6 +377,9 @@ impl Receiving {
         if let Err(error) = self.place(last, expected) {
             // The last bytes can be sent again: they are cut off when the session goes on, if there is one still.
             (self.received, self.hasher) = before;
+            if matches!(registry.storage().upload(&self.upload.key), Ok(None)) {
+                self.end();
+            }
             return Err(error);
         }
         registry.link_blob(&name, expected, self.received)?;
