@@ -7,6 +7,7 @@
 //!
 //! What is left out: what a manifest means, who may do what, caches.
 
+mod disk;
 pub mod filesystem;
 mod key;
 mod ledger;
@@ -329,7 +330,8 @@ pub trait Uploads {
     /// already, the upload goes away.
     ///
     /// # Errors
-    /// The store cannot be written.
+    /// The store cannot be written. The upload is there still, unless its bytes are in their place already, or the system may have
+    /// lost some of them.
     fn finish_upload(&self, upload: &StoredUpload, digest: &Digest) -> Result<()>;
 
     /// Drops an upload. None there is no error.

@@ -2,16 +2,11 @@
 
 use super::{Filesystem, SMALL_CONTENT_BYTES, each_name, found, keys};
 use crate::storage::{
-    Content, Contents, Result,
+    Content, Contents, Result, disk,
     ledger::{Batch, Value},
 };
 use oci::{Algorithm, Digest};
-use std::{
-    fs::{self, File},
-    io::Write,
-    sync::Arc,
-    time::SystemTime,
-};
+use std::{fs, io::Write, sync::Arc, time::SystemTime};
 
 impl Contents for Filesystem {
     fn content(&self, digest: &Digest) -> Result<Option<Content>> {
@@ -19,7 +14,7 @@ impl Contents for Filesystem {
             return Ok(Some(Content::Memory(value.bytes)));
         }
         let path = self.layout.content(digest);
-        let opened = found(File::open(&path)).and_then(|file| {
+        let opened = found(disk::open(&path)).and_then(|file| {
             file.map(|file| {
                 let len = file.metadata()?.len();
                 Ok(Content::File(Arc::new(file), len))
@@ -85,7 +80,7 @@ impl Contents for Filesystem {
         let size = self.content_size(digest)?;
         self.remove_small(digest)?;
         let path = self.layout.content(digest);
-        found(fs::remove_file(&path)).map_err(|source| self.error("remove", &path, source))?;
+        found(disk::remove(&path)).map_err(|source| self.error("remove", &path, source))?;
         Ok(size)
     }
 
@@ -97,7 +92,7 @@ impl Contents for Filesystem {
         }
         self.remove_small(digest)?;
         let path = self.layout.content(digest);
-        found(self.in_folder(&aside, || fs::rename(&path, &aside)))
+        found(self.in_folder(&aside, || disk::rename(&path, &aside)))
             .map(|_| ())
             .map_err(|source| self.error("set aside", &path, source))
     }
@@ -128,14 +123,24 @@ impl Filesystem {
         found(fs::metadata(&path)).map_err(|source| self.error("read", &path, source))
     }
 
-    /// Whether a content of this length is there, so that it need not be written again: a power cut while it is could lose what an
-    /// earlier push was promised. One of another length, or one that cannot be read, is replaced.
+    /// Whether a content of this length is there, as durable as if it had just been written, so that it need not be written again: a
+    /// power cut while it is could lose what an earlier push was promised. One of another length, or one that cannot be read, is
+    /// replaced.
     pub(super) fn has_whole(&self, digest: &Digest, len: u64) -> Result<bool> {
-        match self.content_in_place(digest, len) {
-            Ok(there) => Ok(there.is_some_and(|content| content.len() == len)),
-            Err(error) if error.is_damaged() => Ok(false),
-            Err(error) => Err(error),
+        match self.small(digest) {
+            // Whoever commits next syncs it with that.
+            Ok(Some(value)) => return Ok(value.bytes.len() as u64 == len),
+            // See `content_in_place`.
+            Ok(None) if len <= SMALL_CONTENT_BYTES as u64 => return Ok(false),
+            Ok(None) => {}
+            Err(error) if error.is_damaged() => return Ok(false),
+            Err(error) => return Err(error),
         }
+        if self.file_metadata(digest)?.is_none_or(|file| file.len() != len) {
+            return Ok(false);
+        }
+        self.settle(&self.layout.content(digest))?;
+        Ok(true)
     }
 
     /// Makes bytes a file under their digest: under a name that nobody looks for, then into its place.
@@ -143,13 +148,12 @@ impl Filesystem {
         let path = self.layout.content(digest);
         let temporary = self.temporary_beside(&path);
         let write = || {
-            let mut file = File::create(temporary.path())?;
+            let mut file = disk::NewFile::create(temporary.path())?;
             file.write_all(bytes)?;
-            if self.durable { file.sync_data() } else { Ok(()) }
+            if self.durable { file.sync() } else { Ok(()) }
         };
         self.in_folder(temporary.path(), write)
             .map_err(|source| self.error("write", &path, source))?;
-        temporary.rename(&path)?;
-        self.sync_folder_of(&path)
+        temporary.put_in_place(&path)
     }
 }

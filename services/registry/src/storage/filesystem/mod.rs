@@ -6,6 +6,7 @@
 //! blobs/<alg>/<2 hex>/<hex>                   larger contents
 //! repositories/<name>/_uploads/<id>.<alg>     bytes received so far
 //! aside/                                      contents that did not match their digest, and damaged parts of the ledger
+//! unsynced                                    there since a process wrote without durability
 //! ```
 //!
 //! A small push is thus one write to the ledger's log and one sync, which concurrent pushes share. A file of `blobs` is written
@@ -15,14 +16,18 @@
 mod contents;
 mod keys;
 mod legacy;
+mod names;
 mod paths;
 mod records;
+#[cfg(test)]
+mod tests;
 mod uploads;
 
 use super::{
-    Durability, Result, Storage, StorageError,
+    Durability, Result, Storage, StorageError, disk,
     ledger::{Ledger, Settings},
 };
+use names::Names;
 use paths::Layout;
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
@@ -45,6 +50,8 @@ pub struct Filesystem {
     noted: records::Noted,
     /// Whether what is written must be on the disk before it counts.
     durable: bool,
+    /// Which names of contents have come to the disk.
+    names: Names,
     /// Numbers temporary files, which this process alone writes.
     next_temporary: AtomicU64,
 }
@@ -72,7 +79,12 @@ pub enum LockError {
 /// [`LockError::Taken`] if another process has it.
 pub fn lock(root: &Path) -> std::result::Result<Lock, LockError> {
     let wrap = |source| StorageError::new("lock", root.display(), source);
+    let missing: Vec<&Path> = root.ancestors().take_while(|folder| !folder.exists()).collect();
     fs::create_dir_all(root).map_err(wrap)?;
+    for above in missing.iter().filter_map(|folder| folder.parent()) {
+        // The folder above may be one that we must not read.
+        let _ = disk::sync_folder(above);
+    }
     let file = OpenOptions::new()
         .create(true)
         .truncate(false)
@@ -117,13 +129,16 @@ impl Filesystem {
                 .map_err(|source| StorageError::new("make", folder.display(), source))?;
         }
         let durable = durability == Durability::Full;
+        settle_durability(&layout, durable)
+            .map_err(|source| StorageError::new("sync", root.display(), source))?;
         let wrap = |source| StorageError::new("open", layout.records().display(), source);
         legacy::import(&layout, durable)?;
         Ok(Filesystem {
-            ledger: Ledger::open(&layout.records(), Settings::new(durable)).map_err(wrap)?,
+            ledger: Ledger::open(&layout.records(), settings(durable)).map_err(wrap)?,
             layout,
             noted: records::Noted::default(),
             durable,
+            names: Names::default(),
             next_temporary: AtomicU64::new(0),
         })
     }
@@ -163,20 +178,30 @@ impl Filesystem {
         fs::create_dir_all(folder)?;
         if self.durable {
             for above in missing.iter().filter_map(|folder| folder.parent()) {
-                File::open(above)?.sync_all()?;
+                disk::sync_folder(above)?;
             }
         }
         Ok(())
     }
 
-    /// Brings a file's name to the disk, if the store is durable.
-    fn sync_folder_of(&self, path: &Path) -> Result<()> {
-        match path.parent() {
-            Some(folder) if self.durable => File::open(folder)
-                .and_then(|folder| folder.sync_all())
-                .map_err(|source| self.error("sync", folder, source)),
-            _ => Ok(()),
+    /// Renames a file to the place of a content, and brings its name to the disk, if the store is durable.
+    fn put_in_place(&self, from: &Path, content: &Path) -> Result<()> {
+        let rename = || self.in_folder(content, || disk::rename(from, content));
+        self.names
+            .change(content, rename)
+            .map_err(|source| self.error("write", content, source))?;
+        self.settle(content)
+    }
+
+    /// Makes sure that the name of a content that is there has come to the disk, if the store is durable: who put it there may be
+    /// about to see to that, may have failed to, or may have been killed.
+    fn settle(&self, content: &Path) -> Result<()> {
+        if !self.durable {
+            return Ok(());
         }
+        self.names
+            .settle(content)
+            .map_err(|source| self.error("sync", content, source))
     }
 
     /// Removes the temporary files in a folder and below that are older than a time.
@@ -195,7 +220,7 @@ impl Filesystem {
                 .map_err(|source| self.error("read", &path, source))?
                 .is_some_and(|time| time < before);
             if is_old {
-                found(fs::remove_file(&path)).map_err(|source| self.error("remove", &path, source))?;
+                found(disk::remove(&path)).map_err(|source| self.error("remove", &path, source))?;
                 removed += 1;
             }
         }
@@ -241,19 +266,59 @@ impl Temporary<'_> {
         &self.path
     }
 
-    fn rename(mut self, path: &Path) -> Result<()> {
-        fs::rename(&self.path, path).map_err(|source| self.store.error("write", path, source))?;
-        self.in_place = true;
-        Ok(())
+    /// See [`Filesystem::put_in_place`].
+    fn put_in_place(mut self, content: &Path) -> Result<()> {
+        let placed = self.store.put_in_place(&self.path, content);
+        // It may be there although its name could not be synced.
+        self.in_place = placed.is_ok();
+        placed
     }
 }
 
 impl Drop for Temporary<'_> {
     fn drop(&mut self) {
         if !self.in_place {
-            let _ = fs::remove_file(&self.path);
+            let _ = disk::remove(&self.path);
         }
     }
+}
+
+/// How the ledger is kept. In tests, so that a few commits fill its memory.
+fn settings(durable: bool) -> Settings {
+    let usual = Settings::new(durable);
+    match cfg!(test) {
+        true => Settings {
+            memory_bytes: 4000,
+            ..usual
+        },
+        false => usual,
+    }
+}
+
+/// Notes that nothing is brought to the disk from now on; or if that was so until now, and is not any more, brings everything
+/// there: what is pushed with durability may be built on it.
+fn settle_durability(layout: &Layout, durable: bool) -> io::Result<()> {
+    let note = layout.unsynced();
+    if !durable {
+        return File::create(note).map(|_| ());
+    }
+    if note.exists() {
+        sync_all_of(layout.root())?;
+        fs::remove_file(note)?;
+    }
+    Ok(())
+}
+
+/// Brings the whole file system that a folder is on to the disk.
+#[cfg(target_os = "linux")]
+fn sync_all_of(folder: &Path) -> io::Result<()> {
+    Ok(rustix::fs::syncfs(File::open(folder)?)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn sync_all_of(_: &Path) -> io::Result<()> {
+    rustix::fs::sync();
+    Ok(())
 }
 
 /// `None` where the thing is not there.
@@ -275,7 +340,7 @@ fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
 /// Visits the names in a folder; a folder that is not there has none.
 fn each_name(folder: &Path, visit: &mut dyn FnMut(&str, fs::FileType)) -> Result<()> {
     let wrap = |source| StorageError::new("list", folder.display(), source);
-    let Some(entries) = found(fs::read_dir(folder)).map_err(wrap)? else {
+    let Some(entries) = found(disk::list(folder)).map_err(wrap)? else {
         return Ok(());
     };
     for entry in entries {

@@ -35,6 +35,11 @@ impl Layout {
         self.root.join("records")
     }
 
+    /// There since a process wrote without durability.
+    pub(super) fn unsynced(&self) -> PathBuf {
+        self.root.join("unsynced")
+    }
+
     /// Where what is damaged is put.
     pub(super) fn aside_folder(&self) -> PathBuf {
         self.root.join("aside")

@@ -1,19 +1,18 @@
 //! Uploads in files: the length of the file is what was received, its name tells the algorithm, its folder the repository.
 
 use super::{Filesystem, each_name, found};
-use crate::storage::{Content, Result, StorageError, StoredUpload, UploadKey, UploadWriter, Uploads};
+use crate::storage::{Content, Result, StorageError, StoredUpload, UploadKey, UploadWriter, Uploads, disk};
 use oci::{Algorithm, Digest, RepositoryName};
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{Seek, SeekFrom, Write},
-    path::Path,
+    fs::{self, File},
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
 impl Uploads for Filesystem {
     fn begin_upload(&self, key: &UploadKey, algorithm: Algorithm) -> Result<()> {
         let path = self.layout.upload(key, algorithm);
-        self.in_folder(&path, || File::create_new(&path))
+        self.in_folder(&path, || disk::create_new(&path))
             .map(|_| ())
             .map_err(|source| self.error("begin", &path, source))
     }
@@ -39,17 +38,14 @@ impl Uploads for Filesystem {
 
     fn write_upload(&self, upload: &StoredUpload) -> Result<Box<dyn UploadWriter>> {
         let path = self.layout.upload(&upload.key, upload.algorithm);
-        let opened = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(&path)
-            .and_then(|mut file| {
-                let len = file.seek(SeekFrom::End(0))?;
-                Ok((file, len))
-            });
+        let opened = disk::open_to_write(&path).and_then(|file| {
+            let len = file.metadata()?.len();
+            Ok((file, len))
+        });
         match opened {
             Ok((file, len)) => Ok(Box::new(Writer {
                 file,
+                path,
                 durable: self.durable,
                 len,
                 begun: len,
@@ -63,20 +59,20 @@ impl Uploads for Filesystem {
             return self.drop_upload(upload);
         }
         let path = self.layout.upload(&upload.key, upload.algorithm);
-        let content = self.layout.content(digest);
-        let place = || {
-            if self.durable {
-                File::open(&path)?.sync_data()?;
+        if self.durable {
+            let file = disk::open(&path).map_err(|source| self.error("finish", &path, source))?;
+            if let Err(source) = disk::sync(&file, &path) {
+                // The next sync would succeed, and the bytes not be there after a power cut: they must be pushed again.
+                let _ = disk::remove(&path);
+                return Err(self.error("sync", &path, source));
             }
-            self.in_folder(&content, || fs::rename(&path, &content))
-        };
-        place().map_err(|source| self.error("finish", &path, source))?;
-        self.sync_folder_of(&content)
+        }
+        self.put_in_place(&path, &self.layout.content(digest))
     }
 
     fn drop_upload(&self, upload: &StoredUpload) -> Result<()> {
         let path = self.layout.upload(&upload.key, upload.algorithm);
-        found(fs::remove_file(&path))
+        found(disk::remove(&path))
             .map(|_| ())
             .map_err(|source| self.error("drop", &path, source))
     }
@@ -115,6 +111,7 @@ fn each_upload(folder: &Path, visit: &mut dyn FnMut(&str)) -> Result<()> {
 
 struct Writer {
     file: File,
+    path: PathBuf,
     durable: bool,
     /// Bytes that were written.
     len: u64,
@@ -144,8 +141,7 @@ impl Writer {
 
 impl UploadWriter for Writer {
     fn append(&mut self, bytes: &[u8]) -> Result<()> {
-        self.file
-            .write_all(bytes)
+        disk::write_at(&self.file, &self.path, bytes, self.len)
             .map_err(|source| StorageError::new("append to", "an upload", source))?;
         self.len += bytes.len() as u64;
         if self.durable && self.len - self.begun >= BEGIN_BYTES {
@@ -155,9 +151,7 @@ impl UploadWriter for Writer {
     }
 
     fn truncate(&mut self, len: u64) -> Result<()> {
-        self.file
-            .set_len(len)
-            .and_then(|()| self.file.seek(SeekFrom::Start(len)))
+        disk::set_len(&self.file, &self.path, len)
             .map_err(|source| StorageError::new("cut", "an upload", source))?;
         self.len = len;
         self.begun = self.begun.min(len);
@@ -176,9 +170,7 @@ impl UploadWriter for Writer {
         if !self.durable {
             return Ok(());
         }
-        self.file
-            .sync_data()
-            .map_err(|source| StorageError::new("sync", "an upload", source))
+        disk::sync(&self.file, &self.path).map_err(|source| StorageError::new("sync", "an upload", source))
     }
 }
 

@@ -2,23 +2,23 @@
 //!
 //! `mark` (8 bytes, the log's own), the payload's length (4), a checksum of all but itself (4), the payload. Where the ledger is
 //! durable, zeros are laid ahead of the frames: a sync has then only data to bring to the disk, and no new length of the file.
+//!
+//! A frame without a payload is a seal: it says that all before it came to the disk, so that a last frame which is not whole is
+//! told from one that was being written. The next frame takes its place.
 
-use super::{
-    names::{Listing, LogName},
-    sync_folder,
-};
+use super::names::{Listing, LogName};
+use crate::storage::disk;
 use bytes::Bytes;
 use std::{
-    fs::{self, File},
+    fs::File,
     io,
-    os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
 
 const HEAD_BYTES: usize = 16;
 
-/// Zeros that are laid ahead at once.
-const AHEAD_BYTES: usize = 1 << 20;
+/// Zeros that are laid ahead at once. Few in tests, which so come to the end of them.
+const AHEAD_BYTES: usize = if cfg!(test) { 16 << 10 } else { 1 << 20 };
 
 /// The log that is written to.
 #[derive(Debug)]
@@ -28,12 +28,14 @@ pub(super) struct Log {
     next_number: u64,
     /// `None` until there is something to write.
     current: Option<Current>,
-    has_failed: bool,
+    /// Whether frames that are in memory may not be on the disk, and no sync would change that.
+    is_unsure: bool,
 }
 
 #[derive(Debug)]
 struct Current {
     file: File,
+    path: PathBuf,
     name: LogName,
     /// Where the next frame goes.
     end: u64,
@@ -48,7 +50,7 @@ impl Log {
             durable,
             next_number: listing.next_number(),
             current: None,
-            has_failed: false,
+            is_unsure: false,
         }
     }
 
@@ -64,7 +66,9 @@ impl Log {
             None => self.begin()?,
         };
         let frame = frame(current.name.mark, payloads);
-        let written = current.write(&frame, self.durable);
+        let written = self
+            .make_room(&mut current, frame.len())
+            .and_then(|()| current.write(&frame));
         self.current = Some(current);
         written?;
         Ok(Bytes::from(frame).slice(HEAD_BYTES..))
@@ -76,16 +80,42 @@ impl Log {
             return Ok(());
         };
         // After a sync that failed, the next may succeed without having brought anything to the disk.
-        current.file.sync_data().inspect_err(|_| self.has_failed = true)
+        disk::sync(&current.file, &current.path).inspect_err(|_| self.is_unsure = true)?;
+        current.seal();
+        Ok(())
     }
 
-    pub(super) fn has_failed(&self) -> bool {
-        self.has_failed
+    /// Lays zeros ahead, if a frame of this length would go beyond them.
+    fn make_room(&mut self, current: &mut Current, frame_bytes: usize) -> io::Result<()> {
+        let end = current.end + frame_bytes as u64;
+        if !self.durable || end <= current.reserved {
+            return Ok(());
+        }
+        let zeros = vec![0; AHEAD_BYTES.max(frame_bytes)];
+        let from = current.reserved.max(current.end);
+        match disk::write_at(&current.file, &current.path, &zeros, from) {
+            Ok(()) => {}
+            // There may be room for the frame still: what removes something is to succeed on a disk that is nearly full.
+            Err(error) if is_full(&error) => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        disk::sync(&current.file, &current.path).inspect_err(|_| self.is_unsure = true)?;
+        current.reserved = from + zeros.len() as u64;
+        Ok(())
     }
 
-    /// What a failed sync may have lost is safe by other means.
+    pub(super) fn is_unsure(&self) -> bool {
+        self.is_unsure
+    }
+
+    /// Frames of an earlier process were read: it may not have come to sync them, or may have failed to.
+    pub(super) fn doubt(&mut self) {
+        self.is_unsure = true;
+    }
+
+    /// What may not be on the disk is safe by other means.
     pub(super) fn forgive(&mut self) {
-        self.has_failed = false;
+        self.is_unsure = false;
     }
 
     /// Lets the next frame begin a new log.
@@ -99,17 +129,18 @@ impl Log {
             mark: rand::random(),
         };
         let path = name.path(&self.folder);
-        let file = File::create_new(&path)?;
+        let file = disk::create_new(&path)?;
         // Also of a log that could not be begun: its file may be there still.
         self.next_number += 1;
         if self.durable
-            && let Err(error) = sync_folder(&self.folder)
+            && let Err(error) = disk::sync_folder(&self.folder)
         {
-            let _ = fs::remove_file(&path);
+            let _ = disk::remove(&path);
             return Err(error);
         }
         Ok(Current {
             file,
+            path,
             name,
             end: 0,
             reserved: 0,
@@ -118,18 +149,27 @@ impl Log {
 }
 
 impl Current {
-    fn write(&mut self, frame: &[u8], durable: bool) -> io::Result<()> {
-        let end = self.end + frame.len() as u64;
-        if durable && end > self.reserved {
-            let zeros = vec![0; AHEAD_BYTES.max(frame.len())];
-            self.file.write_all_at(&zeros, self.reserved.max(self.end))?;
-            self.file.sync_all()?;
-            self.reserved = self.reserved.max(self.end) + zeros.len() as u64;
-        }
-        self.file.write_all_at(frame, self.end)?;
-        self.end = end;
+    fn write(&mut self, frame: &[u8]) -> io::Result<()> {
+        disk::write_at(&self.file, &self.path, frame, self.end)?;
+        self.end += frame.len() as u64;
         Ok(())
     }
+
+    /// Says that all frames are on the disk. It need not come there itself: it tells of bits that flip after a process ended, and
+    /// what ends with the power was no promise. Nothing is lost if it cannot be written.
+    fn seal(&self) {
+        let seal = frame(self.name.mark, &[]);
+        if self.end + seal.len() as u64 <= self.reserved {
+            let _ = disk::write_at(&self.file, &self.path, &seal, self.end);
+        }
+    }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
 }
 
 fn frame(mark: u64, payloads: &[Vec<u8>]) -> Vec<u8> {
@@ -159,20 +199,22 @@ fn checksum(frame: &[u8]) -> u32 {
 pub(super) struct Recovered {
     /// Payloads of the frames, in order.
     pub(super) payloads: Vec<Bytes>,
-    /// Bytes between frames that are no frames. What ends a log is not among them: the last commit may have been cut off, and
-    /// nobody was told that it is safe.
+    /// Bytes between frames that are no frames. What ends a log without a seal is not among them: the last commit may have been cut
+    /// off, and nobody was told that it is safe.
     pub(super) damaged_bytes: usize,
 }
 
 /// Reads a log of an earlier process.
 pub(super) fn read(folder: &Path, name: &LogName) -> io::Result<Recovered> {
-    let bytes = Bytes::from(fs::read(name.path(folder))?);
+    let bytes = Bytes::from(disk::read(&name.path(folder))?);
     let mark = name.mark.to_be_bytes();
     let (mut at, mut payloads, mut damaged_bytes) = (0, Vec::new(), 0);
     while at < bytes.len() {
         if let Some(payload) = frame_at(&bytes, at, &mark) {
             at += HEAD_BYTES + payload.len();
-            payloads.push(payload);
+            if !payload.is_empty() {
+                payloads.push(payload);
+            }
             continue;
         }
         let next = (at + 1..bytes.len().saturating_sub(HEAD_BYTES - 1))
@@ -207,6 +249,7 @@ fn frame_at(bytes: &Bytes, at: usize, mark: &[u8; 8]) -> Option<Bytes> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn log(folder: &Path, durable: bool) -> Log {
         Log::new(folder, durable, &Listing::read(folder).expect("a listing"))
@@ -275,6 +318,36 @@ mod tests {
             assert_eq!(
                 read.payloads.last().map(|p| p.to_vec()),
                 Some(b"three".to_vec()),
+                "byte {at}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_in_the_last_frame_is_told_if_it_had_come_to_the_disk() {
+        let (folder, name) = written(true, &[b"one", b"two"]);
+        let path = name.path(folder.path());
+        let good = fs::read(&path).expect("the log");
+        let last = HEAD_BYTES + 3..2 * (HEAD_BYTES + 3);
+        for at in last.end..last.end + HEAD_BYTES {
+            let mut bad = good.clone();
+            bad[at] ^= 1;
+            fs::write(&path, &bad).expect("a log");
+            let read = read(folder.path(), &name).expect("the log");
+            assert_eq!(
+                (read.payloads.len(), read.damaged_bytes),
+                (2, 0),
+                "a seal without its frames' damage"
+            );
+        }
+        for at in last {
+            let mut bad = good.clone();
+            bad[at] ^= 1;
+            fs::write(&path, &bad).expect("a log");
+            let read = read(folder.path(), &name).expect("the log");
+            assert_eq!(
+                (read.payloads, read.damaged_bytes > 0),
+                (vec![Bytes::from("one")], true),
                 "byte {at}"
             );
         }

@@ -29,6 +29,8 @@ mod table;
 mod tend;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod trials;
 
 use bytes::Bytes;
 use group::Group;
@@ -249,15 +251,15 @@ impl Inner {
             (view.active.log_bytes(), view.frozen.is_some())
         };
         // The system may have dropped what it could not sync: it is written again, to a table.
-        let must = log.has_failed() || bytes >= AT_MOST * self.settings.memory_bytes;
+        let must = log.is_unsure() || bytes >= AT_MOST * self.settings.memory_bytes;
         if must && is_frozen {
-            self.tend()?;
+            self.write_all_frozen()?;
         }
         if must || (bytes >= self.settings.memory_bytes && !is_frozen) {
             self.turn_over(log);
         }
         if must {
-            self.tend()?;
+            self.write_all_frozen()?;
             log.forgive();
         } else if self.view().frozen.is_some() || self.has_many_tables.swap(false, Relaxed) {
             self.tender.wake(self);
@@ -273,9 +275,4 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// A place whose bytes are not what was written there.
 fn damaged(what: impl std::fmt::Display) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("{what} is damaged"))
-}
-
-/// Brings the names in a folder to the disk.
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    std::fs::File::open(folder)?.sync_all()
 }

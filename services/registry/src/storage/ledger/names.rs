@@ -1,7 +1,8 @@
 //! Names of a ledger's files, which say what each replaces.
 
+use crate::storage::disk;
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
 
@@ -81,7 +82,7 @@ impl Listing {
     pub(super) fn read(folder: &Path) -> io::Result<Listing> {
         let (mut tables, mut logs, mut obsolete, mut unfinished) =
             (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        for entry in fs::read_dir(folder)? {
+        for entry in disk::list(folder)? {
             let name = entry?.file_name();
             let Some(name) = name.to_str() else { continue };
             if name.ends_with(UNFINISHED) {
@@ -122,6 +123,7 @@ impl Listing {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn what_a_table_replaces_does_not_count() {

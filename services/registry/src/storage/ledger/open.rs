@@ -5,13 +5,14 @@ use super::{
     log::{self, Log},
     memory::Memory,
     names::Listing,
-    sync_folder,
     table::Table,
     tend::{Tender, due},
 };
+use crate::storage::disk;
 use std::{
     borrow::Cow,
-    fs, io,
+    fs,
+    io::{self, Write},
     path::Path,
     sync::{Arc, Mutex, RwLock, atomic::AtomicBool},
 };
@@ -34,8 +35,12 @@ impl Ledger {
         fs::create_dir_all(folder)?;
         require_version(folder, durable)?;
         let listing = Listing::read(folder)?;
+        if durable && !(listing.logs.is_empty() && listing.obsolete.is_empty()) {
+            // A process ended suddenly. What its tables are called must be on the disk before what they replace goes.
+            disk::sync_folder(folder)?;
+        }
         for path in listing.obsolete.iter().chain(&listing.unfinished) {
-            fs::remove_file(path)?;
+            disk::remove(path)?;
         }
         let tables: Vec<Arc<Table>> = listing
             .tables
@@ -58,19 +63,33 @@ impl Ledger {
                     file_name(&file)
                 ));
             }
+            let mut makes_sense = true;
             for payload in &recovered.payloads {
-                for (key, entry) in codec::entries(payload).flatten() {
-                    active.set(key, entry);
+                for entry in codec::entries(payload) {
+                    match entry {
+                        Ok((key, entry)) => active.set(key, entry),
+                        Err(codec::Nonsense) => makes_sense = false,
+                    }
                 }
                 active.grow(payload.len() as u64, name.number);
             }
-            if recovered.payloads.is_empty() && recovered.damaged_bytes == 0 {
-                fs::remove_file(file)?;
+            if !makes_sense {
+                lost.push(format!("{} holds what is no entry", file_name(&file)));
             }
+            if recovered.damaged_bytes > 0 {
+                // Whatever it held: what is written of it to a table takes its place.
+                active.grow(0, name.number);
+            } else if recovered.payloads.is_empty() {
+                disk::remove(&file)?;
+            }
+        }
+        let mut log = Log::new(folder, durable, &listing);
+        if durable && active.logs().is_some() {
+            log.doubt();
         }
         Ok(Ledger {
             inner: Arc::new(Inner {
-                log: Mutex::new(Log::new(folder, durable, &listing)),
+                log: Mutex::new(log),
                 folder: folder.to_owned(),
                 settings,
                 group: Group::default(),
@@ -96,7 +115,7 @@ pub(super) fn file_name(path: &Path) -> Cow<'_, str> {
 /// Makes sure that the folder is of this format, and makes it so if it is new.
 fn require_version(folder: &Path, durable: bool) -> io::Result<()> {
     let path = folder.join("version");
-    match fs::read_to_string(&path) {
+    match disk::read(&path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()) {
         Ok(version) if version == VERSION => Ok(()),
         Ok(version) => Err(io::Error::other(format!(
             "{} says {version:?} where this registry writes {VERSION:?}: use the registry that wrote the folder",
@@ -104,14 +123,15 @@ fn require_version(folder: &Path, durable: bool) -> io::Result<()> {
         ))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let unfinished = folder.join("version.new");
-            fs::write(&unfinished, VERSION)?;
+            let mut file = disk::NewFile::create(&unfinished)?;
+            file.write_all(VERSION.as_bytes())?;
             if durable {
-                fs::File::open(&unfinished)?.sync_all()?;
+                file.sync()?;
             }
-            fs::rename(&unfinished, &path)?;
+            disk::rename(&unfinished, &path)?;
             if durable {
-                sync_folder(folder)?;
-                folder.parent().map_or(Ok(()), sync_folder)?;
+                disk::sync_folder(folder)?;
+                folder.parent().map_or(Ok(()), disk::sync_folder)?;
             }
             Ok(())
         }

@@ -15,11 +15,11 @@ use super::{
     damaged,
     names::TableName,
     open::file_name,
-    sync_folder,
 };
+use crate::storage::disk::{self, NewFile};
 use bytes::Bytes;
 use std::{
-    fs::{self, File},
+    fs::File,
     io::{self, BufWriter, Write},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
@@ -58,12 +58,12 @@ struct Block {
 impl Table {
     pub(super) fn open(folder: &Path, name: TableName) -> io::Result<Table> {
         let path = name.path(folder);
-        let file = File::open(&path)?;
+        let file = disk::open(&path)?;
         let bytes = file.metadata()?.len();
-        let (index, has_damaged_index, is_complete) = match Index::read(&file, bytes) {
+        let (index, has_damaged_index, is_complete) = match Index::read(&file, &path, bytes) {
             Ok(index) => (index, false, true),
             Err(error) if is_damage(&error) => {
-                let (index, end) = Index::from_blocks(&file, bytes)?;
+                let (index, end) = Index::from_blocks(&file, &path, bytes)?;
                 (
                     index,
                     true,
@@ -125,7 +125,7 @@ impl Table {
 
     fn payload(&self, number: usize) -> io::Result<Bytes> {
         let block = &self.blocks[number];
-        match read_block(&self.file, block.offset, Some(block.len)) {
+        match read_block(&self.file, &self.path, block.offset, Some(block.len)) {
             Err(error) if is_damage(&error) => Err(self.damage(number)),
             read => read,
         }
@@ -145,13 +145,13 @@ pub(super) fn is_damage(error: &io::Error) -> bool {
     )
 }
 
-fn read_block(file: &File, offset: u64, expected: Option<u32>) -> io::Result<Bytes> {
+fn read_block(file: &File, path: &Path, offset: u64, expected: Option<u32>) -> io::Result<Bytes> {
     let mut head = [0; BLOCK_HEAD_BYTES as usize];
     let (len, mut bytes);
     match expected {
         Some(expected) => {
             bytes = vec![0; head.len() + expected as usize];
-            file.read_exact_at(&mut bytes, offset)?;
+            disk::read_exact_at(file, path, &mut bytes, offset)?;
             head.copy_from_slice(&bytes[..BLOCK_HEAD_BYTES as usize]);
             len = be32(&head[..4]);
             if len != expected {
@@ -159,7 +159,7 @@ fn read_block(file: &File, offset: u64, expected: Option<u32>) -> io::Result<Byt
             }
         }
         None => {
-            file.read_exact_at(&mut head, offset)?;
+            disk::read_exact_at(file, path, &mut head, offset)?;
             len = be32(&head[..4]);
             if u64::from(len) > file.metadata()?.len() {
                 return Err(damaged("the length"));
@@ -212,11 +212,11 @@ struct Index {
 }
 
 impl Index {
-    fn read(file: &File, bytes: u64) -> io::Result<Index> {
+    fn read(file: &File, path: &Path, bytes: u64) -> io::Result<Index> {
         let offset = index_offset(file, bytes)?;
         let end = bytes - FOOT_BYTES;
         let mut index = vec![0; usize::try_from(end - offset).map_err(|_| io::ErrorKind::OutOfMemory)?];
-        file.read_exact_at(&mut index, offset)?;
+        disk::read_exact_at(file, path, &mut index, offset)?;
         let mut sum = [0; 4];
         file.read_exact_at(&mut sum, end + 12)?;
         if crc32fast::hash(&index) != be32(&sum) {
@@ -247,10 +247,10 @@ impl Index {
     }
 
     /// Reads blocks from the beginning until something is none; and where that was.
-    fn from_blocks(file: &File, bytes: u64) -> io::Result<(Index, u64)> {
+    fn from_blocks(file: &File, path: &Path, bytes: u64) -> io::Result<(Index, u64)> {
         let (mut blocks, mut keys, mut offset) = (Vec::new(), Vec::new(), 0);
         while offset < bytes {
-            let payload = match read_block(file, offset, None) {
+            let payload = match read_block(file, path, offset, None) {
                 Ok(payload) => payload,
                 Err(error) if is_damage(&error) => break,
                 Err(error) => return Err(error),
@@ -296,7 +296,7 @@ impl Index {
 pub(super) struct Writer {
     folder: PathBuf,
     name: TableName,
-    file: BufWriter<File>,
+    file: BufWriter<NewFile>,
     block: Vec<u8>,
     first_key: Bytes,
     index: Index,
@@ -310,7 +310,7 @@ impl Writer {
         Ok(Writer {
             folder: folder.to_owned(),
             name,
-            file: BufWriter::with_capacity(256 << 10, File::create(name.unfinished(folder))?),
+            file: BufWriter::with_capacity(256 << 10, NewFile::create(&name.unfinished(folder))?),
             block: Vec::with_capacity(2 * BLOCK_BYTES),
             first_key: Bytes::new(),
             index: Index {
@@ -366,12 +366,12 @@ impl Writer {
         self.file.write_all(MAGIC)?;
         self.file.flush()?;
         if durable {
-            self.file.get_ref().sync_all()?;
+            self.file.get_ref().sync()?;
         }
-        fs::rename(self.name.unfinished(&self.folder), self.name.path(&self.folder))?;
+        disk::rename(&self.name.unfinished(&self.folder), &self.name.path(&self.folder))?;
         self.is_finished = true;
         if durable {
-            sync_folder(&self.folder)?;
+            disk::sync_folder(&self.folder)?;
         }
         Table::open(&self.folder, self.name)
     }
@@ -380,7 +380,7 @@ impl Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         if !self.is_finished {
-            let _ = fs::remove_file(self.name.unfinished(&self.folder));
+            let _ = disk::remove(&self.name.unfinished(&self.folder));
         }
     }
 }
@@ -389,6 +389,7 @@ impl Drop for Writer {
 mod tests {
     use super::super::Value;
     use super::*;
+    use std::fs;
 
     const NAME: TableName = TableName { first: 1, last: 2 };
 

@@ -9,6 +9,7 @@ use super::{
     scan::Sources,
     table::{self, Table},
 };
+use crate::storage::disk;
 use std::{
     fs, io,
     path::Path,
@@ -21,7 +22,7 @@ use std::{
 const MERGED_AT_ONCE: usize = 4;
 
 /// How long a thread that failed waits before it tries again.
-const RETRY: Duration = Duration::from_secs(1);
+const RETRY: Duration = Duration::from_millis(if cfg!(test) { 10 } else { 1000 });
 
 /// Entries after which a merge looks whether something else is to be done.
 const LOOK_UP: u64 = 4096;
@@ -81,6 +82,15 @@ impl Tender {
         }
     }
 
+    /// Waits until there is nothing to do, or a failure is waited for to pass.
+    #[cfg(test)]
+    pub(super) fn wait_until_idle(&self) {
+        let began = std::time::Instant::now();
+        while lock(&self.state).is_running && began.elapsed() < 5 * RETRY {
+            std::thread::yield_now();
+        }
+    }
+
     /// Whether there is more to do; if not, the thread is no longer counted as running.
     fn goes_on(&self) -> bool {
         let mut state = lock(&self.state);
@@ -133,6 +143,13 @@ impl Inner {
             self.write_frozen()?;
         }
         Ok(())
+    }
+
+    /// Writes frozen memory to a table, for a commit that cannot go on without. Tables may wait to be merged, or be damaged, and
+    /// that must not keep a commit from being made.
+    pub(super) fn write_all_frozen(&self) -> io::Result<()> {
+        let _work = lock(&self.tender.work);
+        self.write_frozen()
     }
 
     fn write_frozen(&self) -> io::Result<()> {
@@ -229,7 +246,7 @@ impl Inner {
     /// Removes the files that others have replaced.
     fn remove_obsolete(&self) -> io::Result<()> {
         for path in Listing::read(&self.folder)?.obsolete {
-            fs::remove_file(path)?;
+            disk::remove(&path)?;
         }
         Ok(())
     }
@@ -278,14 +295,16 @@ impl Inner {
 
     /// Writes what damaged logs hold to a table, which takes their place.
     fn mend_logs(&self, log: &mut Log, aside: &Path) -> io::Result<()> {
-        if std::mem::take(&mut *lock(&self.lost)).is_empty() {
+        if lock(&self.lost).is_empty() {
             return Ok(());
         }
         for name in Listing::read(&self.folder)?.logs {
             copy_to(&name.path(&self.folder), aside)?;
         }
         self.turn_over(log);
-        self.write_frozen()
+        self.write_frozen()?;
+        lock(&self.lost).clear();
+        Ok(())
     }
 
     /// Ends the thread. What is in memory alone becomes a table: the next start has no log to read, and what is damaged in a
@@ -309,7 +328,7 @@ impl Inner {
     pub(super) fn turn_over(&self, log: &mut Log) {
         let mut guard = self.view_mut();
         let View { active, frozen, .. } = &mut *guard;
-        if frozen.is_none() && active.log_bytes() > 0 {
+        if frozen.is_none() && active.logs().is_some() {
             log.end();
             *frozen = Some(Arc::new(std::mem::take(active)));
         }

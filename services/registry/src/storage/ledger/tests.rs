@@ -28,7 +28,7 @@ fn get(ledger: &Ledger, key: &str) -> Option<Vec<u8>> {
     value.map(|value| value.bytes.to_vec())
 }
 
-fn all(ledger: &Ledger, prefix: &[u8]) -> Map {
+pub(super) fn all(ledger: &Ledger, prefix: &[u8]) -> Map {
     let mut found = Map::new();
     ledger
         .scan(prefix, &mut |key, value| {
@@ -42,7 +42,7 @@ fn all(ledger: &Ledger, prefix: &[u8]) -> Map {
     found
 }
 
-fn names(folder: &Path, ending: &str) -> Vec<PathBuf> {
+pub(super) fn names(folder: &Path, ending: &str) -> Vec<PathBuf> {
     let mut names: Vec<_> = fs::read_dir(folder)
         .expect("the folder")
         .map(|entry| entry.expect("an entry").path())
@@ -62,10 +62,15 @@ enum End {
 
 fn end(ledger: Ledger, how: End) {
     if matches!(how, End::Killed) {
-        ledger.inner.stopping.store(true, Relaxed);
-        ledger.inner.tender.join();
-        std::mem::forget(ledger);
+        kill(ledger);
     }
+}
+
+/// See [`End::Killed`].
+pub(super) fn kill(ledger: Ledger) {
+    ledger.inner.stopping.store(true, Relaxed);
+    ledger.inner.tender.join();
+    std::mem::forget(ledger);
 }
 
 #[derive(Clone, Debug)]
