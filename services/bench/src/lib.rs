@@ -4,7 +4,7 @@
 //! [`report`] writes what came of it. The load generator ([`load`], [`connection`], [`wire`]) is our own, lean enough
 //! not to be what is measured, and strict: an answer of an unexpected status or length fails the workload.
 //! [`crash`] kills a registry under load
-//! and reads back what it had acknowledged. Left out: TLS, tokens, other machines than this one.
+//! and reads back what it had acknowledged; [`soak`] looks that it stays as large as it is. Left out: TLS, tokens, other machines than this one.
 
 pub mod bare;
 pub mod calibrate;
@@ -25,6 +25,7 @@ pub mod run;
 pub mod sample;
 pub mod server;
 pub mod settings;
+pub mod soak;
 pub mod stats;
 pub mod wire;
 pub mod workload;

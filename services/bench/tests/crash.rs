@@ -1,4 +1,5 @@
-//! Ten kills under mixed load lose nothing, nor do a few power losses, and a registry that does lose something is found out.
+//! Ten kills under mixed load lose nothing, nor do a few power losses, and a registry that does lose something is found out. Nor
+//! does one grow under mixed load, or under many connections.
 //! These tests are their own registry: called as `… registry` the executable is one, so that there is a process to kill.
 //!
 //! Power loss takes root, loop devices and `xfsprogs`; where these are missing its tests say `skipped: …`, and fail where
@@ -33,6 +34,14 @@ const TESTS: &[(&str, Test)] = &[
     (
         "power_loss_without_durability_is_found_out",
         losses_without_durability_are_found_out,
+    ),
+    (
+        "memory_and_descriptors_stay_flat_under_mixed_load",
+        a_soak_is_flat,
+    ),
+    (
+        "a_thousand_connections_take_little_and_leave_nothing",
+        many_connections_take_little,
     ),
 ];
 
@@ -125,6 +134,26 @@ fn losses_without_durability_are_found_out() -> Tested {
         ..options("registry", POWER_LOSSES)
     };
     unless_impossible(crash(&options), is_found_out)
+}
+
+/// `soak` does a day's worth.
+fn a_soak_is_flat() -> Tested {
+    let soak = bench::soak::Options {
+        registry: options("registry", 0).registry,
+        operations: 8_000,
+        clients: 4,
+    };
+    let looks = bench::soak::run(&soak, |line| println!("{line}"));
+    looks.map(drop).map_err(|error| error.to_string())
+}
+
+/// `soak --connections` takes ten times as many.
+fn many_connections_take_little() -> Tested {
+    let held = bench::soak::hold(&options("registry", 0).registry, 900).map_err(|error| error.to_string())?;
+    match held.kib_each < 96.0 && held.descriptors_left <= 8 {
+        true => Ok(()),
+        false => Err(format!("{held:?}")),
+    }
 }
 
 /// Judges what came of a run, unless this machine has no disk whose power can be cut.

@@ -1,0 +1,424 @@
+//! Mixed load for as many operations as a day has, in minutes: memory and descriptors must not grow.
+//!
+//! Clients push by all four ways, move and delete tags, attach, mount, list, read, leave uploads behind and break off in the
+//! middle of requests, in a few repositories whose content is replaced over and over. Garbage and abandoned uploads are collected
+//! every second instead of every day. After each part of the load, when all its connections are closed, memory and descriptors of
+//! the process are read; the caches may fill during the first half, and from then on nothing may grow.
+
+use crate::connection::{Body, Expect, Failure};
+use crate::content::{self, Blob};
+use crate::fixtures::referrers_path;
+use crate::load::{self, Client, LoadError, Plan};
+use crate::process;
+use crate::protocol::Registry;
+use crate::server::{Folder, Server, ask};
+use crate::settings::StartCommand;
+use crate::wire::{Method, Request};
+use oci::media_type::{OCI_LAYER_GZIP, OCI_MANIFEST};
+use oci::{Descriptor, Digest};
+use serde_json::json;
+use std::fs;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+/// Parts that the load is put on in; each is followed by a look at the process.
+const PARTS: u64 = 16;
+
+/// Memory that may come between the third and the last quarter: what an allocator keeps is not the same each time.
+const SLACK_KIB: u64 = 8 * 1024;
+
+/// Descriptors that may come: a log's end may be an open file more.
+const SLACK_DESCRIPTORS: usize = 8;
+
+/// How long a part of the load may take.
+const PART: Duration = Duration::from_secs(1800);
+
+/// How long the process is given to close what its clients have closed.
+const SETTLE: Duration = Duration::from_millis(1500);
+
+/// What to do.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The registry's command, without `serve`.
+    pub registry: Vec<String>,
+    /// Operations in all.
+    pub operations: u64,
+    /// Clients that work at once.
+    pub clients: usize,
+}
+
+/// The process after a part of the load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// Resident memory.
+    pub resident_kib: u64,
+    /// Open descriptors.
+    pub descriptors: usize,
+}
+
+/// Why a soak failed.
+#[derive(Debug, thiserror::Error)]
+pub enum SoakError {
+    /// An answer was wrong.
+    #[error("{0}")]
+    Load(#[from] LoadError),
+    /// Something grew.
+    #[error("{0}")]
+    Grew(String),
+    /// The machine did not do as it was told.
+    #[error("the soak itself: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// Puts the load on a registry of its own; `tell` gets a line a part.
+///
+/// # Errors
+/// At the first wrong answer, or if memory or descriptors grew.
+pub fn run(options: &Options, mut tell: impl FnMut(&str)) -> Result<Vec<Look>, SoakError> {
+    let folder = Folder::new("soak")?;
+    let server = Server::start(&command(&options.registry), folder.path())?;
+    let mut looks = Vec::new();
+    for part in 0..PARTS {
+        let clients = (0..options.clients).map(|number| Soaker::new(server.address(), part, number));
+        let plan = Plan {
+            threads: 1,
+            duration: PART,
+            budget: Some(options.operations / PARTS),
+            patience: Duration::from_secs(60),
+        };
+        let outcome = load::run(clients.collect(), plan)?;
+        std::thread::sleep(SETTLE);
+        let look = look_at(server.pid())?;
+        tell(&format!(
+            "part {part}: {} operations in {:.1} s, {} KiB resident, {} descriptors",
+            outcome.operations,
+            outcome.elapsed.as_secs_f64(),
+            look.resident_kib,
+            look.descriptors
+        ));
+        looks.push(look);
+    }
+    is_flat(&looks)?;
+    Ok(looks)
+}
+
+/// Compares the third quarter with the last.
+fn is_flat(looks: &[Look]) -> Result<(), SoakError> {
+    let quarter = looks.len() / 4;
+    let (third, last) = (&looks[2 * quarter..3 * quarter], &looks[3 * quarter..]);
+    let most = |of: &[Look]| of.iter().map(|look| look.resident_kib).max().unwrap_or(0);
+    if most(last) > most(third) + most(third) / 10 + SLACK_KIB {
+        let what = format!("memory grew from {} to {} KiB", most(third), most(last));
+        return Err(SoakError::Grew(what));
+    }
+    let open = |of: &[Look]| of.iter().map(|look| look.descriptors).max().unwrap_or(0);
+    if open(last) > open(third) + SLACK_DESCRIPTORS {
+        let what = format!("descriptors grew from {} to {}", open(third), open(last));
+        return Err(SoakError::Grew(what));
+    }
+    Ok(())
+}
+
+fn look_at(pid: u32) -> io::Result<Look> {
+    let usage =
+        process::usage(pid).ok_or_else(|| io::Error::other("memory of a process is not known here"))?;
+    Ok(Look {
+        resident_kib: usage.resident_kib,
+        descriptors: fs::read_dir(format!("/proc/{pid}/fd"))?.count(),
+    })
+}
+
+fn command(registry: &[String]) -> StartCommand {
+    let pairs = [
+        ("REGISTRY_HTTP_ADDR", "127.0.0.1:{port}"),
+        ("REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY", "{dir}"),
+        ("REGISTRY_LOG_ACCESSLOG_DISABLED", "true"),
+        ("REGISTRY_STORAGE_MAINTENANCE_GC_ENABLED", "true"),
+        ("REGISTRY_STORAGE_MAINTENANCE_GC_INTERVAL", "1s"),
+        ("REGISTRY_STORAGE_MAINTENANCE_GC_GRACE", "10s"),
+        ("REGISTRY_STORAGE_MAINTENANCE_UPLOADPURGING_AGE", "10s"),
+        ("REGISTRY_STORAGE_MAINTENANCE_UPLOADPURGING_INTERVAL", "1s"),
+    ];
+    StartCommand {
+        variables: pairs
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .to_vec(),
+        words: [registry, &["serve".to_owned()]].concat(),
+    }
+}
+
+/// A client of the mixed load.
+struct Soaker {
+    registry: Registry,
+    address: SocketAddr,
+    repository: String,
+    part: u64,
+    /// The image that it has pushed last.
+    image: Option<Digest>,
+}
+
+impl Soaker {
+    fn new(address: SocketAddr, part: u64, number: usize) -> Soaker {
+        Soaker {
+            registry: Registry::new(address),
+            address,
+            repository: format!("soak/{number}"),
+            part,
+            image: None,
+        }
+    }
+
+    async fn push_image(&mut self, index: u64) -> Result<u64, Failure> {
+        let bytes = match index % 97 {
+            0 => 1 << 20,
+            n => 100 + 400 * n as usize,
+        };
+        let layer = Blob::new(content::bytes(self.part << 32 | index, bytes));
+        let config = content::config();
+        let name = self.repository.clone();
+        self.registry.push(&name, &config).await?;
+        let body = Body::of(&layer.content);
+        let registry = &mut self.registry;
+        match index / 8 % 4 {
+            0 => registry.push_blob(&name, &layer.digest, &body).await?,
+            1 => {
+                let halves = layer.content.split_at(bytes / 2);
+                let chunks = [Body::of(halves.0), Body::of(halves.1)];
+                registry
+                    .push_blob_in_chunks(&name, &layer.digest, &chunks)
+                    .await?
+            }
+            2 => {
+                registry
+                    .push_blob_in_one_post(&name, &layer.digest, &body)
+                    .await?
+            }
+            _ => {
+                registry
+                    .push_blob_as_stream(&name, &layer.digest, &layer.content)
+                    .await?
+            }
+        };
+        let descriptor = Descriptor::new(OCI_LAYER_GZIP, layer.digest, bytes as u64);
+        let manifest = content::image(&config, descriptor, index, None);
+        let tag = format!("tag-{}", index % 50);
+        self.registry.put_manifest(&name, &tag, &manifest).await?;
+        self.image = Some(Digest::sha256(&manifest));
+        Ok(bytes as u64)
+    }
+
+    async fn attach(&mut self, index: u64) -> Result<u64, Failure> {
+        let Some(subject) = self.image else { return Ok(0) };
+        let config = content::config();
+        let name = self.repository.clone();
+        self.registry.push(&name, &config).await?;
+        let descriptor = Descriptor::new(OCI_LAYER_GZIP, config.digest, config.content.len() as u64);
+        let extra = json!({
+            "artifactType": content::artifact_type(index % 3),
+            "subject": Descriptor::new(OCI_MANIFEST, subject, 2),
+        });
+        let manifest = content::image(&config, descriptor, index, Some(extra));
+        let digest = Digest::sha256(&manifest).to_string();
+        self.registry.put_manifest(&name, &digest, &manifest).await?;
+        self.registry.get(&referrers_path(&name, &subject)).await?;
+        Ok(0)
+    }
+
+    async fn read(&mut self, index: u64) -> Result<u64, Failure> {
+        let tag = format!("tag-{}", index % 50);
+        let request = self
+            .registry
+            .manifest_request(Method::Get, &self.repository, &tag);
+        let answer = self.registry.connection.fetch(&request, &Body::EMPTY).await?;
+        if answer.status != 200 {
+            return Ok(0);
+        }
+        let manifest = crate::protocol::json(&tag, &answer)?;
+        let layer = manifest["layers"][0]["digest"].as_str().unwrap_or_default();
+        let path = format!("/v2/{}/blobs/{layer}", self.repository);
+        let blob = self.registry.get_request(&path);
+        // The tag may have moved, and the collector have come, since the manifest was read.
+        let answer = self.registry.connection.fetch(&blob, &Body::EMPTY).await?;
+        Ok(answer.body.len() as u64)
+    }
+
+    /// An upload that nobody goes on with.
+    async fn leave_an_upload(&mut self) -> Result<u64, Failure> {
+        let path = format!("/v2/{}/blobs/uploads/", self.repository);
+        let begin = Request::new(Method::Post, &self.registry.host, &path, &[], Some(0));
+        let begun = self
+            .registry
+            .connection
+            .fetch_status(&begin, &Body::EMPTY, 202)
+            .await?;
+        let session = begun.header("location").unwrap_or_default();
+        let session = crate::protocol::path_of(session).to_owned();
+        let patch = Request::new(Method::Patch, &self.registry.host, &session, &[], Some(5));
+        self.registry
+            .connection
+            .fetch_status(&patch, &Body::of(b"hello"), 202)
+            .await?;
+        Ok(5)
+    }
+
+    /// A client that goes away in the middle of a request.
+    async fn break_off(&mut self) -> Result<u64, Failure> {
+        use tokio::io::AsyncWriteExt;
+        let address = self.address;
+        let mut stream = tokio::net::TcpStream::connect(address)
+            .await
+            .map_err(|source| Failure::Connect { address, source })?;
+        let path = format!(
+            "/v2/{}/blobs/uploads/?digest={}",
+            self.repository,
+            Digest::sha256(b"x")
+        );
+        let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\nonly this");
+        stream
+            .write_all(head.as_bytes())
+            .await
+            .map_err(|source| Failure::Io { address, source })?;
+        Ok(9)
+    }
+
+    async fn delete(&mut self, reference: &str) -> Result<u64, Failure> {
+        let request = self
+            .registry
+            .manifest_request(Method::Delete, &self.repository, reference);
+        // Another client's push, or the collector, may have been there first.
+        self.registry.connection.fetch(&request, &Body::EMPTY).await?;
+        Ok(0)
+    }
+
+    async fn mount(&mut self) -> Result<u64, Failure> {
+        let (config, name) = (content::config(), self.repository.clone());
+        self.registry.push(&name, &config).await?;
+        let path = format!(
+            "/v2/soak/mounts/blobs/uploads/?mount={}&from={name}",
+            config.digest
+        );
+        let request = Request::new(Method::Post, &self.registry.host, &path, &[], Some(0));
+        self.registry
+            .connection
+            .expect(&request, Expect::status(201))
+            .await?;
+        Ok(0)
+    }
+}
+
+impl Client for Soaker {
+    async fn prepare(&mut self) -> Result<(), Failure> {
+        self.registry.get("/v2/").await.map(drop)
+    }
+
+    async fn operation(&mut self, index: u64) -> Result<u64, Failure> {
+        match index % 16 {
+            0..5 => self.push_image(index).await,
+            5 | 6 => self.attach(index).await,
+            7 => {
+                let path = format!("/v2/{}/tags/list?n=10", self.repository);
+                let request = self.registry.get_request(&path);
+                self.registry
+                    .connection
+                    .fetch(&request, &Body::EMPTY)
+                    .await
+                    .map(|_| 0)
+            }
+            8 => self.mount().await,
+            9 => self.leave_an_upload().await,
+            10 => self.break_off().await,
+            11 => self.delete(&format!("tag-{}", index / 16 % 50)).await,
+            12 => match self.image.take() {
+                Some(digest) => self.delete(&digest.to_string()).await,
+                None => Ok(0),
+            },
+            _ => self.read(index).await,
+        }
+    }
+}
+
+/// Connections that are held open at once, and what they make the process need.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Held {
+    /// Connections that were open.
+    pub connections: usize,
+    /// Memory that each of them took, in KiB.
+    pub kib_each: f64,
+    /// Descriptors when all were closed, more than before.
+    pub descriptors_left: usize,
+}
+
+/// Opens so many connections at once: idle ones, half a head, and bodies of which only the beginning comes. Another client is
+/// answered meanwhile, and when all are closed nothing of them is left.
+///
+/// # Errors
+/// A connection could not be opened, or nobody was answered.
+pub fn hold(registry: &[String], connections: usize) -> Result<Held, SoakError> {
+    let folder = Folder::new("soak")?;
+    let mut command = command(registry);
+    // One client: the limit is for many.
+    let limits = [
+        ("REGISTRY_HTTP_LIMITS_CLIENTUPLOADS", "0"),
+        ("REGISTRY_HTTP_LIMITS_CONNECTIONS", "20000"),
+    ];
+    command
+        .variables
+        .extend(limits.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    let server = Server::start(&command, folder.path())?;
+    let before = look_at(server.pid())?;
+    let mut held = Vec::with_capacity(connections);
+    for number in 0..connections {
+        let mut stream = TcpStream::connect(server.address())?;
+        match number % 3 {
+            0 => ask(&mut stream)?,
+            1 => stream.write_all(b"GET /v2/ HTTP/1.1\r\nHost: localhost\r\nX-Half: ")?,
+            _ => {
+                let path = format!("/v2/held/blobs/uploads/?digest={}", Digest::sha256(b"x"));
+                let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 10000000\r\n\r\n");
+                stream.write_all(head.as_bytes())?;
+                stream.write_all(&[0; 4096])?;
+            }
+        }
+        held.push(stream);
+    }
+    std::thread::sleep(SETTLE);
+    let during = look_at(server.pid())?;
+    ask(&mut TcpStream::connect(server.address())?)?;
+    for stream in &mut held {
+        // Whoever reads sees what was answered, or nothing; and the other side sees the end.
+        stream.set_nonblocking(true)?;
+        let _ = stream.read(&mut [0; 1024]);
+    }
+    drop(held);
+    std::thread::sleep(2 * SETTLE);
+    let after = look_at(server.pid())?;
+    Ok(Held {
+        connections,
+        kib_each: during.resident_kib.saturating_sub(before.resident_kib) as f64 / connections.max(1) as f64,
+        descriptors_left: after.descriptors.saturating_sub(before.descriptors),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn looks(kib: impl Fn(u64) -> u64, descriptors: impl Fn(u64) -> u64) -> Vec<Look> {
+        (0..PARTS)
+            .map(|part| Look {
+                resident_kib: kib(part),
+                descriptors: descriptors(part) as usize,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn what_fills_and_then_stays_is_flat_and_what_goes_on_growing_is_told() {
+        assert!(is_flat(&looks(|part| 20_000 + 10_000 * part.min(8), |_| 40)).is_ok());
+        let leaks = is_flat(&looks(|part| 20_000 + 10_000 * part, |_| 40));
+        assert!(matches!(leaks, Err(SoakError::Grew(what)) if what.contains("memory")));
+        let leaks = is_flat(&looks(|_| 20_000, |part| 40 + 5 * part));
+        assert!(matches!(leaks, Err(SoakError::Grew(what)) if what.contains("descriptors")));
+    }
+}
