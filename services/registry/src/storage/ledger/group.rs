@@ -60,17 +60,36 @@ impl Group {
             // Where many commit, others are just about to: they can share this sync instead of the next.
             thread::yield_now();
         }
-        let (payloads, others) = lock(&self.0).take();
-        let result = write(&payloads);
-        for other in others.iter().skip(1) {
-            other.tell(Told::Done(again(&result)));
+        let (payloads, members) = lock(&self.0).take();
+        let mut lead = Lead {
+            group: self,
+            members,
+            result: Err(io::Error::other("the commit was given up")),
+        };
+        lead.result = write(&payloads);
+        again(&lead.result)
+    }
+}
+
+/// The turn to write for all of a group. Its end, even by a panic, tells the others how their commits ended, and gives the turn to
+/// the next: nobody waits for ever.
+struct Lead<'a> {
+    group: &'a Group,
+    /// The one who leads is the first.
+    members: Vec<Arc<Turn>>,
+    result: io::Result<()>,
+}
+
+impl Drop for Lead<'_> {
+    fn drop(&mut self) {
+        for other in self.members.iter().skip(1) {
+            other.tell(Told::Done(again(&self.result)));
         }
-        let mut turns = lock(&self.0);
+        let mut turns = lock(&self.group.0);
         match turns.waiting.first() {
             Some((_, next)) => next.tell(Told::Write),
             None => turns.is_writing = false,
         }
-        result
     }
 }
 
@@ -176,5 +195,32 @@ mod tests {
         assert_eq!(lock(&written).len() + failed, 64);
         assert!(lock(&group.0).waiting.is_empty() && !lock(&group.0).is_writing);
         assert!(writes.load(Ordering::Relaxed) < 64, "nobody shared");
+    }
+
+    #[test]
+    fn a_panic_of_one_who_writes_fails_its_group_and_no_other() {
+        let group = Group::default();
+        let write = |payloads: &[Vec<u8>]| {
+            thread::sleep(Duration::from_millis(2));
+            assert!(
+                !payloads.iter().any(|payload| payload == b"panic"),
+                "as asked for"
+            );
+            Ok(())
+        };
+        thread::scope(|scope| {
+            let commits: Vec<_> = (0..32)
+                .map(|n| if n == 5 { b"panic".to_vec() } else { vec![n] })
+                .map(|payload| {
+                    scope.spawn({
+                        let group = &group;
+                        move || group.commit(payload, write)
+                    })
+                })
+                .collect();
+            let panicked = commits.into_iter().map(thread::ScopedJoinHandle::join);
+            assert_eq!(panicked.filter(Result::is_err).count(), 1);
+        });
+        assert!(group.commit(b"after".to_vec(), write).is_ok());
     }
 }
