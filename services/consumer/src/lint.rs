@@ -120,15 +120,13 @@ async fn check_api(
     match repository.referrers(subject, None).await? {
         ApiAnswer::Listed(listing) => {
             const LIST: &str = "referrers API";
-            checked.add(LIST, inspect::inspect(store, subject, &listing.entries).await?);
+            let all: Vec<Descriptor> = listing.entries.iter().chain(&listing.repeated).cloned().collect();
+            checked.add(LIST, inspect::inspect(store, subject, &all).await?);
             Ok(Some(listing.entries))
         }
         ApiAnswer::Missing => Ok(None),
         ApiAnswer::NotAnIndex(answer) => {
-            let found = &answer.found;
-            context
-                .output
-                .warn(&format!("{} answered 200, but with {found}", answer.url));
+            context.warn_once(&answer.to_string());
             Ok(None)
         }
     }
