@@ -464,6 +464,21 @@ fn lint_holds_the_answer_of_the_api_against_the_manifests_too() {
 }
 
 #[test]
+fn lint_says_so_where_there_is_nothing_to_check() {
+    let registry = Registry::current();
+    Image::push(&registry, "app");
+    let ran = consumer("complete")
+        .run(&["lint", &format!("{}/app:latest", registry.host())])
+        .expect(0);
+    assert!(
+        ran.stderr
+            .starts_with("nothing to check: the registry has neither"),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[test]
 fn a_digest_tag_that_holds_an_image_is_told_and_is_no_list() {
     let registry = Registry::current();
     let image = Image::push(&registry, "app");
