@@ -30,13 +30,15 @@ const MAX_EXTENSION_BYTES: u64 = 64 * 1024;
 /// The unit of tar, in bytes.
 const BLOCK_BYTES: u64 = 512;
 
+/// Offset and size in bytes, by name.
+type Files = HashMap<PathBuf, (u64, u64)>;
+
 /// Where the files of a layout are in an archive.
 #[derive(Debug)]
 pub(super) struct Contents {
     /// The archive, or what it was decompressed to.
     path: PathBuf,
-    /// Offset and size in bytes, by name.
-    files: HashMap<PathBuf, (u64, u64)>,
+    files: Files,
     /// Whether it has the file that `docker save` writes; newer ones write a layout beside it.
     pub(super) is_dockers: bool,
     /// Removed with this.
@@ -121,7 +123,7 @@ struct Extension {
 }
 
 /// Goes from header to header; content is skipped, not read. Tells the files of a layout, and whether there is Docker's.
-fn walk(file: File) -> io::Result<(HashMap<PathBuf, (u64, u64)>, bool)> {
+fn walk(file: File) -> io::Result<(Files, bool)> {
     let end = file.metadata()?.len();
     let mut file = BufReader::new(file);
     let mut files = HashMap::new();

@@ -226,9 +226,12 @@ fn blobs_are_mounted_within_one_registry() {
     });
 }
 
+/// How many are there now, and how many there were at most; and whoever waits for more.
+type AtOnce = std::sync::Arc<(Mutex<[usize; 2]>, Condvar)>;
+
 /// A registry with one image of eight layers, which keeps every layer back until so many are asked for at once; and the
 /// most that ever were.
-fn registry_that_waits(for_so_many: usize) -> (FaultServer, std::sync::Arc<(Mutex<[usize; 2]>, Condvar)>) {
+fn registry_that_waits(for_so_many: usize) -> (FaultServer, AtOnce) {
     let layers: Vec<String> = (0..8).map(|n| format!("layer {n}\n")).collect();
     let blobs = layers
         .iter()
@@ -236,7 +239,7 @@ fn registry_that_waits(for_so_many: usize) -> (FaultServer, std::sync::Arc<(Mute
     let manifest = json!({"schemaVersion": 2, "mediaType": oci::media_type::OCI_MANIFEST,
         "config": Descriptor::of(oci::media_type::OCI_CONFIG, b"{}"), "layers": blobs.collect::<Vec<_>>()})
     .to_string();
-    let at_once = std::sync::Arc::new((Mutex::new([0, 0]), Condvar::new()));
+    let at_once = AtOnce::default();
     let counted = std::sync::Arc::clone(&at_once);
     let server = FaultServer::start(move |seen| {
         let is_layer = |layer: &&String| seen.path.ends_with(&Digest::sha256(layer.as_bytes()).to_string());
