@@ -18,8 +18,8 @@ pub mod template;
 pub mod tool;
 
 pub use failure::Failure;
-pub use globals::{Globals, ReportArgs, ReportFormat, generation, program_name};
+pub use globals::{Globals, ReportArgs, ReportFormat};
 pub use output::Output;
 pub use run::{Context, block_on, exit_codes_help, parse, run, this_program};
 pub use template::{Template, TemplateError};
-pub use tool::{CommonCommand, grammar};
+pub use tool::{CommonCommand, Tool, grammar, main_from};

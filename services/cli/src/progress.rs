@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io::{IsTerminal, Write};
 use std::rc::Rc;
+use std::time::Duration;
 
 /// Digits of a digest that tell blobs apart for a person.
 const SHORT_HEX_CHARS: usize = 12;
@@ -18,7 +19,7 @@ pub fn observer(quiet: bool, logging: bool) -> Rc<dyn Progress> {
     } else if std::io::stderr().is_terminal() && !logging {
         Rc::new(Bars::default())
     } else {
-        Rc::new(Lines)
+        Rc::new(Lines { logging })
     }
 }
 
@@ -67,13 +68,30 @@ fn done_line(blob: &Descriptor, outcome: BlobOutcome) -> String {
     format!("blob {} {how}, {}", short(&blob.digest), size(blob.size))
 }
 
-/// One line when a blob is complete.
-struct Lines;
+fn pausing_line(why: &str, pause: Duration) -> String {
+    format!("{why}; trying again in {} s", pause.as_secs_f64().round())
+}
+
+/// One line when a blob is complete, or when nothing happens for a while.
+struct Lines {
+    /// The log tells of pauses.
+    logging: bool,
+}
+
+/// A closed standard error leaves nobody to tell.
+fn to_stderr(line: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+}
 
 impl Progress for Lines {
     fn blob_done(&self, descriptor: &Descriptor, outcome: BlobOutcome) {
-        // A closed standard error leaves nobody to tell.
-        let _ = writeln!(std::io::stderr().lock(), "{}", done_line(descriptor, outcome));
+        to_stderr(&done_line(descriptor, outcome));
+    }
+
+    fn pausing(&self, why: &str, pause: Duration) {
+        if !self.logging {
+            to_stderr(&pausing_line(why, pause));
+        }
     }
 }
 
@@ -114,7 +132,11 @@ impl Progress for Bars {
         if let Some(bar) = self.moving.borrow_mut().remove(&descriptor.digest) {
             bar.finish_and_clear();
         }
-        self.all.suspend(|| Lines.blob_done(descriptor, outcome));
+        self.all.suspend(|| to_stderr(&done_line(descriptor, outcome)));
+    }
+
+    fn pausing(&self, why: &str, pause: Duration) {
+        self.all.suspend(|| to_stderr(&pausing_line(why, pause)));
     }
 }
 

@@ -5,7 +5,8 @@ use crate::{Failure, Globals, Output, ReportArgs, ReportFormat, logging, progres
 use client::progress::Progress;
 use client::{Client, Options, Proxies, Settings};
 use serde::Serialize;
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -24,6 +25,7 @@ pub struct Context {
     globals: Globals,
     client: OnceCell<Client>,
     progress: Rc<dyn Progress>,
+    told: RefCell<HashSet<String>>,
 }
 
 impl Context {
@@ -33,6 +35,7 @@ impl Context {
             progress: progress::observer(globals.quiet, globals.verbose.is_some()),
             globals,
             client: OnceCell::new(),
+            told: RefCell::default(),
         }
     }
 
@@ -59,6 +62,14 @@ impl Context {
             self.output.warn("--insecure: certificates are not checked");
         }
         Ok(self.client.get_or_init(|| client))
+    }
+
+    /// Tells on standard error what may be wrong, as [`Output::warn`], and each thing once: commands that ask for several
+    /// lists hear the same of each.
+    pub fn warn_once(&self, text: &str) {
+        if self.told.borrow_mut().insert(text.to_owned()) {
+            self.output.warn(text);
+        }
     }
 
     /// Who watches transfers: the client tells it of uploads, and a command of what it reads itself.

@@ -115,6 +115,7 @@ impl Client {
             backoff: options.backoff,
             recorder: recorder.clone(),
             proxies: Rc::new(options.proxies.clone()),
+            progress: Rc::clone(&options.progress),
         })?;
         Ok(Client {
             inner: Rc::new(Inner {

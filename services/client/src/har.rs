@@ -101,6 +101,7 @@ impl Recorder {
                     name: "referrers-lab",
                     version: env!("CARGO_PKG_VERSION"),
                 },
+                pages: [],
                 entries: &shared.entries,
             },
         };
@@ -129,7 +130,7 @@ impl Recording {
             entry.response.status_text = reason.to_owned();
             entry.response.headers = named(headers);
             entry.timings.wait = millis(wait);
-            entry.time = millis(wait);
+            entry.time = entry.timings.wait;
         });
     }
 
@@ -144,10 +145,16 @@ impl Recording {
     }
 
     /// Says why there is no answer, or no whole one.
+    ///
+    /// `after` counts from the request's beginning, or, if its head came, from that of its body.
     pub(crate) fn failed(&self, why: &str, after: Duration) {
         self.edit(|entry| {
             entry.error = Some(why.to_owned());
-            entry.time = entry.time.max(millis(after));
+            match entry.response.status {
+                0 => entry.timings.wait = millis(after),
+                _ => entry.timings.receive = millis(after),
+            }
+            entry.time = entry.timings.wait + entry.timings.receive;
         });
     }
 
@@ -217,6 +224,8 @@ struct Document<'a> {
 struct Log<'a> {
     version: &'static str,
     creator: Creator,
+    /// There are none; the format does not ask for the list, but Firefox's developer tools open no file without it.
+    pages: [(); 0],
     entries: &'a [Entry],
 }
 

@@ -1,6 +1,7 @@
 //! What a transfer tells an observer: bytes and blobs, never how to draw them.
 
 use oci::{Descriptor, Digest};
+use std::time::Duration;
 
 /// How a blob came to the destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +27,10 @@ pub trait Progress {
     /// The blob is complete at its destination, verified.
     fn blob_done(&self, descriptor: &Descriptor, outcome: BlobOutcome) {
         let _ = (descriptor, outcome);
+    }
+    /// Something is tried again after a pause that a person would notice.
+    fn pausing(&self, why: &str, pause: Duration) {
+        let _ = (why, pause);
     }
     /// The manifest is at its destination.
     fn manifest_done(&self, descriptor: &Descriptor) {

@@ -70,6 +70,8 @@ pub struct Listing {
     pub path: ApiPath,
     /// The referrers in the registry's order, the filter applied here again, without duplicates.
     pub entries: Vec<Descriptor>,
+    /// Entries that were listed before, on this page or another one.
+    pub repeated: Vec<Descriptor>,
     /// The first page's index with the entries of all pages and nothing else changed, for output as JSON.
     pub index: serde_json::Value,
     /// Whether the registry says that it applied the filter (either way of saying so).
@@ -85,6 +87,16 @@ pub struct NotAnIndex {
     pub url: String,
     /// What came, for a person: an HTML page, an empty body, another media type.
     pub found: String,
+}
+
+impl std::fmt::Display for NotAnIndex {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let NotAnIndex { url, found } = self;
+        write!(
+            f,
+            "{url} answered 200, but with {found}; the referrers API counts as missing"
+        )
+    }
 }
 
 /// Whether a repository has the API, without the list.
@@ -299,6 +311,7 @@ impl Repository {
         }
         let count = pages.count();
         let entries = filter(all.descriptors, artifact_type);
+        let repeated = filter(all.repeated, artifact_type);
         let kept: HashSet<String> = entries.iter().map(|e| e.digest.to_string()).collect();
         let mut values = all.values;
         values.retain(|v| {
@@ -312,6 +325,7 @@ impl Repository {
         Ok(Listing {
             path,
             entries,
+            repeated,
             index,
             filter_applied,
             pages: count,
@@ -331,6 +345,7 @@ impl Repository {
 struct Entries {
     descriptors: Vec<Descriptor>,
     values: Vec<Value>,
+    repeated: Vec<Descriptor>,
     seen: HashSet<Digest>,
 }
 
@@ -348,6 +363,8 @@ impl Entries {
             if self.seen.insert(descriptor.digest) {
                 self.descriptors.push(descriptor);
                 self.values.push(value);
+            } else {
+                self.repeated.push(descriptor);
             }
         }
         Ok(())

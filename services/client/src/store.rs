@@ -3,6 +3,7 @@
 use crate::{
     Error, Layout, Repository, Result,
     blobs::RemoteBlob,
+    copy::Remark,
     digest_tag::{self, TagIndex},
     layout::LayoutBlob,
     referrers::ApiAnswer,
@@ -88,23 +89,37 @@ impl Store {
     /// # Errors
     /// As [`Repository::referrers`], [`crate::digest_tag::read`] and [`Layout::referrers`].
     pub async fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
-        let repository = match self {
-            Store::Repository(repository) => repository,
-            Store::Layout(layout) => return layout.referrers(subject).await,
+        Ok(self.look_up(subject).await?.0)
+    }
+
+    /// As [`Store::referrers`], with what a person should know of how they were found.
+    pub(crate) async fn look_up(&self, subject: &Digest) -> Result<(Vec<Descriptor>, Vec<Remark>)> {
+        let mut remarks = Vec::new();
+        let entries = match self {
+            Store::Layout(layout) => Some(layout.referrers(subject).await?),
+            Store::Repository(repository) => match repository.referrers(subject, None).await? {
+                ApiAnswer::Listed(listing) => return Ok((listing.entries, remarks)),
+                ApiAnswer::Missing => None,
+                ApiAnswer::NotAnIndex(answer) => {
+                    remarks.push(Remark::NotAnIndex(answer));
+                    None
+                }
+            },
         };
-        match repository.referrers(subject, None).await? {
-            ApiAnswer::Listed(listing) => return Ok(listing.entries),
-            ApiAnswer::Missing => {}
-            ApiAnswer::NotAnIndex(why) => {
-                log::warn!(
-                    "{} answered 200 with {}; taken as a registry without referrers API",
-                    why.url,
-                    why.found
-                );
-            }
-        }
-        let index = digest_tag::read(repository, subject).await?;
-        Ok(index.map(|index| index.entries).unwrap_or_default())
+        let Some(index) = self.digest_tag(subject).await? else {
+            return Ok((entries.unwrap_or_default(), remarks));
+        };
+        remarks.extend(
+            index
+                .unreadable
+                .into_iter()
+                .map(|(position, why)| Remark::UnreadableEntry {
+                    tag: index.tag.clone(),
+                    position,
+                    why,
+                }),
+        );
+        Ok((entries.unwrap_or(index.entries), remarks))
     }
 
     /// The index under the digest tag of a subject; `None` if there is no such tag.

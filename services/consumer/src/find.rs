@@ -223,10 +223,7 @@ async fn look(
             }
             ApiAnswer::Missing => Ok(Looked::Nothing),
             ApiAnswer::NotAnIndex(answer) => {
-                context.output.warn(&format!(
-                    "{} answered 200, but with {}; the referrers API counts as missing",
-                    answer.url, answer.found
-                ));
+                context.warn_once(&answer.to_string());
                 Ok(Looked::Nothing)
             }
         },

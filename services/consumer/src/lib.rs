@@ -15,37 +15,42 @@ mod pull;
 mod tree;
 
 use arguments::{Arguments, ArtifactCommand, Command, ImageCommand};
-use cli::{Context, Failure};
+use cli::{Context, Failure, Globals, tool::Program};
 use generations::{ConsumerGeneration, ConsumerPolicy};
-use scenario::{Actor, Program};
-use std::ffi::OsString;
-use std::process::ExitCode;
+use scenario::Actor;
+use std::{ffi::OsString, pin::Pin, process::ExitCode};
 
 /// The tool's name: its executable, the first word of its multi-call form, and the end of `complete-consumer`.
 pub const NAME: &str = "consumer";
 
 /// Runs the tool; `arguments[0]` is the name by which it was called, which may tell the generation.
 pub fn main_from(arguments: Vec<OsString>) -> ExitCode {
-    let program = cli::program_name(&arguments, NAME);
-    let (arguments, report): (Arguments, _) = match cli::parse(arguments) {
-        Ok(parsed) => parsed,
-        Err(code) => return code,
-    };
-    let Arguments {
-        globals,
-        generation,
-        command,
-    } = arguments;
-    match command {
-        Command::Scenario(command) => {
-            cli::logging::start(globals.verbose);
-            let program = cli::this_program(NAME).map(|(path, prefix)| Program { path, prefix });
-            cli::block_on(command.run(Actor::Consumer, program))
-        }
-        command => cli::run(globals, report, async move |context| {
-            let generation = cli::generation(generation, &program, NAME, ConsumerGeneration::DEFAULT)?;
-            run(command, generation.policy(), context).await
-        }),
+    cli::main_from::<Arguments>(arguments)
+}
+
+impl cli::Tool for Arguments {
+    const NAME: &'static str = NAME;
+    type Generation = ConsumerGeneration;
+    const DEFAULT: ConsumerGeneration = ConsumerGeneration::DEFAULT;
+
+    fn globals(&self) -> &Globals {
+        &self.globals
+    }
+
+    fn named_generation(&mut self) -> Option<ConsumerGeneration> {
+        self.generation.take()
+    }
+
+    fn alone(&self, program: Program) -> Option<Pin<Box<dyn Future<Output = ExitCode> + '_>>> {
+        let Command::Scenario(command) = &self.command else {
+            return None;
+        };
+        let program = program.map(|(path, prefix)| scenario::Program { path, prefix });
+        Some(Box::pin(command.run(Actor::Consumer, program)))
+    }
+
+    async fn run(self, generation: ConsumerGeneration, context: &Context) -> Result<(), Failure> {
+        run(self.command, generation.policy(), context).await
     }
 }
 
@@ -58,7 +63,7 @@ async fn run(command: Command, policy: &ConsumerPolicy, context: &Context) -> Re
         Command::Tree(tree) => tree::run(tree, policy, context).await,
         Command::Lint(lint) => lint::run(lint, policy, context).await,
         Command::Common(common) => common.run::<Arguments>(context, NAME),
-        // It has exit codes and signals of its own, and was run before.
+        // It was run alone, before.
         Command::Scenario(_) => Ok(()),
     }
 }

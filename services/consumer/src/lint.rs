@@ -68,19 +68,22 @@ pub async fn run(lint: LintArgs, policy: &ConsumerPolicy, context: &Context) -> 
         "findings": checked.findings,
     });
     context.report(&lint.report, &text, &value)?;
-    context.output.note(&format!(
-        "{} checked in {}",
-        count(checked.entries, "entry"),
-        match checked.lists.as_slice() {
-            [] => match place.store {
-                Store::Repository(_) =>
-                    "no list: the registry has neither the referrers API nor a digest tag of this image"
-                        .to_owned(),
-                Store::Layout(_) => "no list: the layout has no digest tag of this image".to_owned(),
-            },
-            lists => lists.join(" and "),
-        }
-    ));
+    context
+        .output
+        .note(&match (checked.lists.as_slice(), &place.store) {
+            ([], Store::Repository(_)) => {
+                "nothing to check: the registry has neither the referrers API nor a digest tag of this image"
+                    .to_owned()
+            }
+            ([], Store::Layout(_)) => {
+                "nothing to check: the layout has no digest tag of this image".to_owned()
+            }
+            (lists, _) => format!(
+                "{} checked in {}",
+                count(checked.entries, "entry"),
+                lists.join(" and ")
+            ),
+        });
     match checked.findings.len() {
         0 => Ok(()),
         found => {
@@ -120,15 +123,13 @@ async fn check_api(
     match repository.referrers(subject, None).await? {
         ApiAnswer::Listed(listing) => {
             const LIST: &str = "referrers API";
-            checked.add(LIST, inspect::inspect(store, subject, &listing.entries).await?);
+            let all: Vec<Descriptor> = listing.entries.iter().chain(&listing.repeated).cloned().collect();
+            checked.add(LIST, inspect::inspect(store, subject, &all).await?);
             Ok(Some(listing.entries))
         }
         ApiAnswer::Missing => Ok(None),
         ApiAnswer::NotAnIndex(answer) => {
-            let found = &answer.found;
-            context
-                .output
-                .warn(&format!("{} answered 200, but with {found}", answer.url));
+            context.warn_once(&answer.to_string());
             Ok(None)
         }
     }

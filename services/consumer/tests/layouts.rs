@@ -75,6 +75,25 @@ fn what_a_layout_does_not_have_is_told() {
 }
 
 #[test]
+fn an_archive_of_docker_save_is_told_from_one_that_is_nothing_at_all() {
+    let tool = Tool::new(env!("CARGO_BIN_EXE_consumer")).generation("complete");
+    tool.write("manifest.json", "[]");
+    tool.write("other.json", "[]");
+    for (file, part) in [
+        ("manifest.json", "it is an archive of `docker save`"),
+        ("other.json", "there is no file oci-layout"),
+    ] {
+        let packed = std::process::Command::new("tar")
+            .args(["-cf", "saved.tar", file])
+            .current_dir(tool.folder())
+            .status();
+        assert!(packed.is_ok_and(|status| status.success()), "tar packs");
+        let ran = tool.line("pull ./saved.tar").expect(1);
+        assert!(ran.stderr.contains(part), "{file}: {}", ran.stderr);
+    }
+}
+
+#[test]
 fn an_image_in_a_layout_or_an_archive_of_it_is_pulled() {
     let tool = Tool::new(env!("CARGO_BIN_EXE_consumer")).generation("current");
     let (image, _) = layout(&tool);

@@ -332,6 +332,178 @@ fn lint_names_each_problem_of_a_digest_tag_and_passes_a_right_one() {
 }
 
 #[test]
+fn lint_tells_wrong_fields_foreign_entries_and_manifests_without_a_subject_apart() {
+    let registry = Registry::current();
+    let image = Image::push(&registry, "app");
+    let (misc_one, misc_size) = image.refer_by_image(&registry, b"misc", misc());
+    let (foreign, foreign_size) = {
+        let mut elsewhere = Image::push(&registry, "other");
+        elsewhere.repository = "app".to_owned();
+        elsewhere.refer_by_image(&registry, b"foreign", json!({}))
+    };
+    let typed = "application/vnd.oci.image.config.v1+json";
+    let entry = |digest: &oci::Digest, size: u64| json!({"mediaType": IMAGE, "size": size, "digest": digest, "artifactType": typed});
+    let mut wrong = entry(&misc_one, misc_size);
+    wrong["artifactType"] = json!("application/other");
+    wrong["annotations"] = json!({"org.opencontainers.artifact.type": "other"});
+    // One platform's image: a manifest like any other, but about nothing.
+    let image_size = registry
+        .get(&format!("/v2/app/manifests/{}", image.manifests[0]))
+        .expect(200)
+        .body
+        .len() as u64;
+    let silent = entry(&image.manifests[0], image_size);
+    image.put_digest_tag(&registry, &[wrong, entry(&foreign, foreign_size), silent]);
+    let name = format!("{}/app:latest", registry.host());
+    let ran = consumer("complete").run(&["lint", &name]).expect(1);
+    let told = ran.text();
+    for (digest, part) in [
+        (
+            misc_one,
+            format!("wrong artifactType application/other: expected {typed}"),
+        ),
+        (misc_one, "wrong annotations".to_owned()),
+        (
+            foreign,
+            "foreign entry: its manifest refers to sha256:".to_owned(),
+        ),
+        (image.manifests[0], "its manifest names no subject".to_owned()),
+    ] {
+        let tag = oci::digest_tag::of(&image.index);
+        let line = format!("digest tag {tag}: {digest}: {part}");
+        assert!(told.lines().any(|told| told.starts_with(&line)), "{line}: {told}");
+    }
+    assert_eq!(told.lines().count(), 4, "{told}");
+}
+
+#[test]
+fn lint_holds_the_answer_of_the_api_against_the_manifests_too() {
+    let subject = oci::Digest::sha256(b"subject");
+    let about = |subject: &oci::Digest, kind: &str| {
+        json!({"schemaVersion": 2, "mediaType": ARTIFACT, "artifactType": kind, "blobs": [],
+            "refers": {"mediaType": INDEX, "size": 7, "digest": subject}, "annotations": {"k": kind}})
+        .to_string()
+    };
+    let kinds = [
+        "a/right", "a/typed", "a/bare", "a/large", "a/twice", "a/spoilt", "a/gone",
+    ];
+    let foreign = about(&oci::Digest::sha256(b"another"), "a/foreign");
+    let manifests: Vec<String> = kinds
+        .iter()
+        .map(|kind| about(&subject, kind))
+        .chain([foreign])
+        .collect();
+    let entry = |kind: &str| {
+        let manifest = manifests
+            .iter()
+            .find(|manifest| manifest.contains(kind))
+            .expect(kind);
+        let mut entry = json!(oci::Descriptor::of(ARTIFACT, manifest.as_bytes()));
+        entry["artifactType"] = json!(kind);
+        entry["annotations"] = json!({"k": kind});
+        entry
+    };
+    let with = |kind: &str, field: &str, value: Value| {
+        let mut entry = entry(kind);
+        entry[field] = value;
+        entry
+    };
+    let list = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [
+        entry("a/right"),
+        with("a/typed", "artifactType", json!("a/other")),
+        with("a/bare", "annotations", Value::Null),
+        with("a/large", "size", json!(1)),
+        entry("a/twice"),
+        entry("a/twice"),
+        entry("a/spoilt"),
+        entry("a/gone"),
+        entry("a/foreign"),
+    ]})
+    .to_string();
+    let served = manifests.clone();
+    let server = FaultServer::start(move |request| {
+        let wanted = |body: &&String| {
+            request
+                .path
+                .ends_with(&oci::Digest::sha256(body.as_bytes()).to_string())
+        };
+        match request.path.as_str() {
+            path if path.contains("referrers") => Reply::new(200, &[("Content-Type", INDEX)], &list),
+            _ => match served.iter().find(wanted) {
+                Some(body) if body.contains("a/gone") => Reply::new(404, &[], ""),
+                Some(body) if body.contains("a/spoilt") => {
+                    Reply::new(200, &[("Content-Type", ARTIFACT)], "{}")
+                }
+                Some(body) => Reply::new(200, &[("Content-Type", ARTIFACT)], body),
+                None => Reply::new(404, &[], ""),
+            },
+        }
+    });
+    let name = format!("{}/app@{subject}", server.host());
+    let ran = consumer("complete").run(&["lint", &name]).expect(1);
+    let told = ran.text();
+    for (kind, part) in [
+        ("a/typed", "wrong artifactType a/other: expected a/typed"),
+        ("a/bare", "missing annotations: expected {\"k\":\"a/bare\"}"),
+        ("a/large", "wrong size 1: expected "),
+        ("a/twice", "duplicate entry"),
+        ("a/spoilt", "its manifest cannot be read: "),
+        ("a/gone", "stale entry: its manifest is not there"),
+        ("a/foreign", "foreign entry: its manifest refers to "),
+    ] {
+        let digest = entry(kind)["digest"].as_str().expect("a digest").to_owned();
+        let line = format!("referrers API: {digest}: {part}");
+        assert!(told.lines().any(|told| told.starts_with(&line)), "{line}: {told}");
+    }
+    assert_eq!(told.lines().count(), 7, "{told}");
+    assert!(
+        ran.stderr.contains("9 entries checked in referrers API"),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[test]
+fn lint_says_so_where_there_is_nothing_to_check() {
+    let registry = Registry::current();
+    Image::push(&registry, "app");
+    let ran = consumer("complete")
+        .run(&["lint", &format!("{}/app:latest", registry.host())])
+        .expect(0);
+    assert!(
+        ran.stderr
+            .starts_with("nothing to check: the registry has neither"),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[test]
+fn a_digest_tag_that_holds_an_image_is_told_and_is_no_list() {
+    let registry = Registry::current();
+    let image = Image::push(&registry, "app");
+    let arm = registry
+        .get(&format!("/v2/app/manifests/{}", image.manifests[1]))
+        .text();
+    let tag = oci::digest_tag::of(&image.index);
+    push_manifest(&registry, "app", Some(tag.as_str()), IMAGE, &arm);
+    let name = format!("{}/app:latest", registry.host());
+    for command in ["refs", "tree", "lint"] {
+        let ran = consumer("complete").run(&[command, &name]).expect(1);
+        assert!(
+            ran.stderr.contains("is not an index of references but"),
+            "{command}: {}",
+            ran.stderr
+        );
+        assert!(
+            ran.stderr.contains(IMAGE) && ran.text().is_empty(),
+            "{command}: {}",
+            ran.stderr
+        );
+    }
+}
+
+#[test]
 fn raw_and_body_show_the_answer_that_has_the_list_before_our_filters() {
     let (registry, none) = (Registry::current(), Registry::current());
     let image = Image::push(&registry, "app");
@@ -390,6 +562,13 @@ fn raw_body_and_headers_show_every_page_of_a_list() {
         let ran = consumer("intermediate").run(&["artifact", "list", "--format", format, &name]);
         ran.expect(0).text()
     };
+    let both = consumer("intermediate").run(&["refs", &format!("{}/app@{subject}", server.host())]);
+    let expected = ["a/1", "a/2"].map(|kind| oci::Digest::sha256(kind.as_bytes()).to_string());
+    assert_eq!(
+        digests(&both.expect(0).json()),
+        expected,
+        "the list is followed to its end"
+    );
     assert_eq!(show("body"), format!("{first}\n{second}"));
     let raw = show("raw");
     let parts: Vec<&str> = raw.split("HTTP 200\n").collect();

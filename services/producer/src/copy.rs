@@ -30,6 +30,9 @@ pub async fn run(copy: CopyArgs, policy: &ProducerPolicy, context: &Context) -> 
         copied.blobs_present,
         progress::count(copied.referrers.len(), "reference"),
     ));
+    for remark in &copied.remarks {
+        context.output.warn(&remark.to_string());
+    }
     if !copied.unlisted.is_empty() {
         context.output.warn(&format!(
             "the destination has the referrers API, but it does not list {} of the references: they are listed under the \
@@ -51,6 +54,7 @@ pub async fn run(copy: CopyArgs, policy: &ProducerPolicy, context: &Context) -> 
         },
         "referrers": copied.referrers,
         "unlisted": copied.unlisted,
+        "warnings": copied.remarks.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "digestTags": copied.digest_tags,
     });
     let text = copied.root.digest.to_string();

@@ -34,7 +34,7 @@ pub async fn run(delete: DeleteArgs, context: &Context) -> Result<(), Failure> {
     let mut deleted = Deleted::default();
     let outcome = match delete.image.target() {
         ManifestRef::Tag(tag) if !delete.referrers => delete_tag(&repository, &tag, &mut deleted).await,
-        target => delete_whole(&repository, &target, delete.referrers, &mut deleted).await,
+        target => delete_whole(&repository, &target, delete.referrers, context, &mut deleted).await,
     };
     outcome.map_err(|failure| failure.and(deleted.told()))?;
     let lines: Vec<String> = deleted
@@ -85,6 +85,7 @@ async fn delete_whole(
     repository: &Repository,
     target: &ManifestRef,
     referrers: bool,
+    context: &Context,
     deleted: &mut Deleted,
 ) -> Result<(), Failure> {
     let found = repository.head_manifest(target).await?;
@@ -98,7 +99,7 @@ async fn delete_whole(
         .digest;
     let mut order = vec![root];
     if referrers {
-        order = with_references(repository, root).await?;
+        order = with_references(repository, root, context).await?;
     }
     for digest in order {
         delete_manifest(repository, &digest, deleted).await?;
@@ -107,14 +108,18 @@ async fn delete_whole(
 }
 
 /// A manifest, the references to it and theirs, those furthest from it first.
-async fn with_references(repository: &Repository, root: Digest) -> Result<Vec<Digest>, Failure> {
+async fn with_references(
+    repository: &Repository,
+    root: Digest,
+    context: &Context,
+) -> Result<Vec<Digest>, Failure> {
     let mut known = HashSet::from([root]);
     let mut order = vec![root];
     let mut level = vec![root];
     for depth in 0.. {
         let mut next = Vec::new();
         for subject in level {
-            for digest in references_to(repository, &subject).await? {
+            for digest in references_to(repository, &subject, context).await? {
                 if known.insert(digest) {
                     next.push(digest);
                 }
@@ -137,10 +142,22 @@ async fn with_references(repository: &Repository, root: Digest) -> Result<Vec<Di
 }
 
 /// Those that the API lists, else those under the digest tag.
-async fn references_to(repository: &Repository, subject: &Digest) -> Result<Vec<Digest>, Failure> {
-    let entries = match repository.referrers(subject, None).await? {
-        ApiAnswer::Listed(listing) => listing.entries,
-        ApiAnswer::Missing | ApiAnswer::NotAnIndex(_) => digest_tag::read(repository, subject)
+async fn references_to(
+    repository: &Repository,
+    subject: &Digest,
+    context: &Context,
+) -> Result<Vec<Digest>, Failure> {
+    let listed = match repository.referrers(subject, None).await? {
+        ApiAnswer::Listed(listing) => Some(listing.entries),
+        ApiAnswer::Missing => None,
+        ApiAnswer::NotAnIndex(answer) => {
+            context.warn_once(&answer.to_string());
+            None
+        }
+    };
+    let entries = match listed {
+        Some(entries) => entries,
+        None => digest_tag::read(repository, subject)
             .await?
             .map(|index| index.entries)
             .unwrap_or_default(),

@@ -12,37 +12,42 @@ mod push;
 mod repair;
 
 use arguments::{Arguments, ArtifactCommand, Command, ImageCommand};
-use cli::{Context, Failure};
+use cli::{Context, Failure, Globals, tool::Program};
 use generations::{ProducerGeneration, ProducerPolicy};
-use scenario::{Actor, Program};
-use std::ffi::OsString;
-use std::process::ExitCode;
+use scenario::Actor;
+use std::{ffi::OsString, pin::Pin, process::ExitCode};
 
 /// The tool's name: its executable, the first word of its multi-call form, and the end of `complete-producer`.
 pub const NAME: &str = "producer";
 
 /// Runs the tool; `arguments[0]` is the name by which it was called, which may tell the generation.
 pub fn main_from(arguments: Vec<OsString>) -> ExitCode {
-    let program = cli::program_name(&arguments, NAME);
-    let (arguments, report): (Arguments, _) = match cli::parse(arguments) {
-        Ok(parsed) => parsed,
-        Err(code) => return code,
-    };
-    let Arguments {
-        globals,
-        generation,
-        command,
-    } = arguments;
-    match command {
-        Command::Scenario(command) => {
-            cli::logging::start(globals.verbose);
-            let program = cli::this_program(NAME).map(|(path, prefix)| Program { path, prefix });
-            cli::block_on(command.run(Actor::Producer, program))
-        }
-        command => cli::run(globals, report, async move |context| {
-            let generation = cli::generation(generation, &program, NAME, ProducerGeneration::DEFAULT)?;
-            run(command, generation.policy(), context).await
-        }),
+    cli::main_from::<Arguments>(arguments)
+}
+
+impl cli::Tool for Arguments {
+    const NAME: &'static str = NAME;
+    type Generation = ProducerGeneration;
+    const DEFAULT: ProducerGeneration = ProducerGeneration::DEFAULT;
+
+    fn globals(&self) -> &Globals {
+        &self.globals
+    }
+
+    fn named_generation(&mut self) -> Option<ProducerGeneration> {
+        self.generation.take()
+    }
+
+    fn alone(&self, program: Program) -> Option<Pin<Box<dyn Future<Output = ExitCode> + '_>>> {
+        let Command::Scenario(command) = &self.command else {
+            return None;
+        };
+        let program = program.map(|(path, prefix)| scenario::Program { path, prefix });
+        Some(Box::pin(command.run(Actor::Producer, program)))
+    }
+
+    async fn run(self, generation: ProducerGeneration, context: &Context) -> Result<(), Failure> {
+        run(self.command, generation.policy(), context).await
     }
 }
 
@@ -56,7 +61,7 @@ async fn run(command: Command, policy: &ProducerPolicy, context: &Context) -> Re
         Command::Delete(delete) => delete::run(delete, context).await,
         Command::Repair(repair) => repair::run(repair, context).await,
         Command::Common(common) => common.run::<Arguments>(context, NAME),
-        // It has exit codes and signals of its own, and was run before.
+        // It was run alone, before.
         Command::Scenario(_) => Ok(()),
     }
 }

@@ -191,10 +191,7 @@ impl Listing {
         {
             Support::Api(_) => return Ok(Listing::Registry),
             Support::Missing => {}
-            Support::NotAnIndex(answer) => context.output.warn(&format!(
-                "{} answered 200, but with {}; the referrers API counts as missing",
-                answer.url, answer.found
-            )),
+            Support::NotAnIndex(answer) => context.warn_once(&answer.to_string()),
         }
         // A tag that holds something else is found out now rather than when the manifest is there.
         digest_tag::read(repository, &subject.digest)

@@ -3,7 +3,7 @@
 #![allow(clippy::expect_used, reason = "a test that cannot go on ends")]
 
 use serde_json::{Value, json};
-use testkit::{Image, Registry, Tool};
+use testkit::{FaultServer, Image, Registry, Reply, Tool};
 
 fn producer() -> Tool {
     let tool = Tool::new(env!("CARGO_BIN_EXE_producer")).generation("intermediate");
@@ -95,6 +95,29 @@ fn deleting_a_tag_leaves_its_manifest() {
 }
 
 #[test]
+fn deleting_with_referrers_tells_an_answer_that_is_no_index() {
+    let index = r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#;
+    let server = FaultServer::start(move |request| match request.method.as_str() {
+        "DELETE" => Reply::new(202, &[], ""),
+        _ if request.path.contains("referrers") => {
+            Reply::new(200, &[("Content-Type", "text/html")], "<html>")
+        }
+        _ if request.path.contains("/manifests/sha256-") => Reply::new(404, &[], ""),
+        "HEAD" => Reply::head(200, &[("Content-Type", oci::media_type::OCI_INDEX)], index.len()),
+        _ => Reply::new(200, &[("Content-Type", oci::media_type::OCI_INDEX)], index),
+    });
+    let ran = producer()
+        .run(&["delete", "--referrers", &format!("{}/app:latest", server.host())])
+        .expect(0);
+    assert!(
+        ran.stderr
+            .contains("an HTML page; the referrers API counts as missing"),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[test]
 fn deleting_what_is_not_there_is_told() {
     let registry = Registry::current();
     let image = Image::push(&registry, "app");
@@ -157,6 +180,44 @@ fn a_broken_digest_tag_is_repaired() {
     );
     let again = producer().run(&["repair", &name]).expect(0);
     assert_eq!(again.text(), "nothing to repair\n");
+}
+
+#[test]
+fn wrong_types_and_annotations_are_mended_and_what_only_the_list_knows_is_kept() {
+    let registry = Registry::current();
+    let image = Image::push(&registry, "app");
+    let (digest, size) = image.refer_by_image(&registry, b"misc", json!({"annotations": {"k": "v"}}));
+    let wrong = json!({"artifactType": "application/other", "annotations": {"k": "w", "of-the-list": "1"}});
+    image.put_digest_tag(&registry, &[entry(&digest, size, wrong)]);
+    let name = format!("{}/app:latest", registry.host());
+    let ran = producer().run(&["repair", &name]).expect(0);
+    for part in [
+        "wrong artifactType application/other",
+        "wrong annotations",
+        "\n~ {",
+    ] {
+        assert!(ran.stderr.contains(part), "{part}: {}", ran.stderr);
+    }
+    let right = json!({"artifactType": TYPED, "annotations": {"k": "v", "of-the-list": "1"}});
+    assert_eq!(
+        image.digest_tag(&registry),
+        Some(vec![entry(&digest, size, right)])
+    );
+}
+
+#[test]
+fn a_digest_tag_of_nothing_but_stale_entries_is_pruned_by_a_repair() {
+    let registry = Registry::current();
+    let image = Image::push(&registry, "app");
+    let (gone, size) = image.refer_by_image(&registry, b"gone", json!({}));
+    image.put_digest_tag(&registry, &[entry(&gone, size, json!({}))]);
+    let path = format!("/v2/app/manifests/{gone}");
+    registry.request("DELETE", &path, &[], b"").expect(202);
+    let name = format!("{}/app:latest", registry.host());
+    let ran = producer().run(&["repair", &name]).expect(0);
+    assert!(ran.text().contains("was empty and is deleted"), "{}", ran.text());
+    assert_eq!(image.digest_tag(&registry), None);
+    registry.get("/v2/app/manifests/latest").expect(200);
 }
 
 #[test]

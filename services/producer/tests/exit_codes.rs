@@ -286,6 +286,18 @@ fn completions_and_manual_pages_are_made_from_the_grammar() {
     for shell in ["bash", "zsh", "fish"] {
         let script = tool.line(&format!("completions {shell}")).expect(0).text();
         assert!(script.contains("manifest-media-type"), "{shell}");
+        if shell == "bash" {
+            tool.write("completions.sh", &script);
+            let read = std::process::Command::new(shell)
+                .args(["-n", "completions.sh"])
+                .current_dir(tool.folder())
+                .status();
+            // Where there is no bash, nobody completes with it.
+            assert!(
+                read.is_err() || read.is_ok_and(|status| status.success()),
+                "bash reads it"
+            );
+        }
     }
     let page = tool.line("man").expect(0).text();
     assert!(page.contains(".TH") && page.contains("not authorised"), "{page}");

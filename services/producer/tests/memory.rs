@@ -3,16 +3,24 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::expect_used, reason = "a test that cannot go on ends")]
 
-use oci::{Algorithm, Descriptor, Digest, Hasher, media_type};
+use oci::{Algorithm, Descriptor, Hasher, media_type};
 use serde_json::json;
-use std::time::Duration;
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
 use testkit::{
     FaultServer, Reply, Tool,
     fault::{Gate, noise},
+    tool::peak_resident_kib,
 };
 
 /// The length of the blob: made by one server as it is sent, hashed by the other as it comes, and kept by nobody.
 const BLOB_BYTES: u64 = 512 * 1024 * 1024;
+/// The same of the test that is run by hand, where there is time for it.
+const LARGE_BLOB_BYTES: u64 = 10 * 1024 * 1024 * 1024;
+/// What is written to a disk on the way.
+const KEPT_BLOB_BYTES: u64 = 256 * 1024 * 1024;
 /// What a transfer may take, in KiB: the promise is for blobs of any length.
 const MAX_RESIDENT_KIB: u64 = 64 * 1024;
 
@@ -25,8 +33,8 @@ fn source(blob: Descriptor) -> FaultServer {
             Reply::new(200, &[("Content-Type", media_type::OCI_MANIFEST)], &manifest)
         }
         path if path.ends_with(&blob.digest.to_string()) => Reply::Noise(
-            format!("HTTP/1.1 200 OK\r\nContent-Length: {BLOB_BYTES}\r\n\r\n").into_bytes(),
-            BLOB_BYTES,
+            format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", blob.size).into_bytes(),
+            blob.size,
         ),
         path if path.contains("/blobs/") => Reply::new(200, &[], "{}"),
         _ => Reply::new(404, &[], ""),
@@ -49,27 +57,31 @@ fn sink(gate: &Gate) -> FaultServer {
     })
 }
 
-/// The most memory that a process had so far, in KiB.
-fn peak_resident_kib(process: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("a process");
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("VmHWM:"))
-        .expect("a figure");
-    let figure = line.split_whitespace().nth(1).expect("a figure");
-    figure.parse().expect("a number")
+/// A layer of noise.
+fn layer(length: u64) -> Descriptor {
+    let mut hasher = Hasher::new(Algorithm::Sha256);
+    noise(length).for_each(|piece| hasher.update(&piece));
+    Descriptor::new(media_type::OCI_LAYER, hasher.finish(), length)
 }
 
 #[test]
 fn a_copy_of_half_a_gibibyte_stays_within_64_mebibytes() {
-    let mut hasher = Hasher::new(Algorithm::Sha256);
-    noise(BLOB_BYTES).for_each(|piece| hasher.update(&piece));
-    let digest: Digest = hasher.finish();
+    assert_stays_flat(BLOB_BYTES, "512.0 MiB");
+}
+
+#[test]
+#[ignore = "takes minutes: cargo test --release -p producer --test memory -- --ignored --nocapture"]
+fn a_copy_of_ten_gibibytes_stays_within_64_mebibytes() {
+    assert_stays_flat(LARGE_BLOB_BYTES, "10.0 GiB");
+}
+
+/// Copies a layer of noise from one server to another, and measures when all of it has gone through.
+#[track_caller]
+fn assert_stays_flat(length: u64, told: &str) {
+    let began = Instant::now();
+    let blob = layer(length);
     let gate = Gate::default();
-    let (from, to) = (
-        source(Descriptor::new(media_type::OCI_LAYER, digest, BLOB_BYTES)),
-        sink(&gate),
-    );
+    let (from, to) = (source(blob.clone()), sink(&gate));
     let tool = Tool::new(env!("CARGO_BIN_EXE_producer")).generation("current");
     let names = (
         format!("{}/app:latest", from.host()),
@@ -88,15 +100,48 @@ fn a_copy_of_half_a_gibibyte_stays_within_64_mebibytes() {
         );
         std::thread::sleep(Duration::from_millis(10));
     }
-    let peak = peak_resident_kib(child.id());
+    let peak = peak_resident_kib(child.id()).expect("it runs");
     gate.open();
     let ran = testkit::Ran::from(child.wait_with_output().expect("it ends")).expect(0);
-    assert!(ran.stderr.contains("512.0 MiB"), "{}", ran.stderr);
+    println!(
+        "{told} in {:.0} s: at most {peak} KiB resident",
+        began.elapsed().as_secs_f64()
+    );
+    assert!(ran.stderr.contains(told), "{}", ran.stderr);
     let uploads = to.requests();
     let large = uploads
         .iter()
         .find(|seen| seen.method == "PATCH")
         .expect("an upload");
-    assert_eq!((large.body_length, large.body_digest), (BLOB_BYTES, digest));
+    assert_eq!((large.body_length, large.body_digest), (length, blob.digest));
     assert!(peak < MAX_RESIDENT_KIB, "{peak} KiB");
+}
+
+#[test]
+fn memory_stays_flat_through_a_layout_an_archive_and_an_attachment_too() {
+    let gate = Gate::default();
+    gate.open();
+    let (from, to) = (source(layer(KEPT_BLOB_BYTES)), sink(&gate));
+    let tool = Tool::new(env!("CARGO_BIN_EXE_producer")).generation("intermediate");
+    let within = |line: &str| {
+        let (ran, peak) = tool.line_measured(line);
+        ran.expect(0);
+        println!("{line}: at most {peak} KiB resident");
+        assert!(0 < peak && peak < MAX_RESIDENT_KIB, "{line}: {peak} KiB");
+    };
+    let (from, to) = (from.host(), to.host());
+    within(&format!("copy {from}/app:latest oci:kept:latest"));
+    within(&format!("copy oci:kept:latest {to}/app:latest"));
+    let packed = Command::new("tar")
+        .args(["-cf", "kept.tar", "-C", "kept", "."])
+        .current_dir(tool.folder())
+        .status();
+    assert!(packed.is_ok_and(|status| status.success()), "tar packs");
+    within(&format!("copy oci-archive:kept.tar:latest {to}/app:latest"));
+    let registry = testkit::Registry::current();
+    testkit::Image::push(&registry, "app");
+    within(&format!(
+        "attach kept.tar application/x-tar misc {}/app:latest",
+        registry.host()
+    ));
 }

@@ -9,10 +9,14 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread::JoinHandle,
+    time::Duration,
 };
 
 /// How much of a request's body is kept, in bytes. What comes after it is read, counted and hashed, and not kept.
 pub const MAX_KEPT_BODY_BYTES: usize = 16 * 1024 * 1024;
+
+/// How long a trickling answer waits between two bytes.
+const TRICKLE: Duration = Duration::from_millis(10);
 
 /// A request, as it came.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +72,8 @@ pub enum Reply {
         /// After.
         rest: Vec<u8>,
     },
+    /// Send a head, then a space every few milliseconds until the client goes away.
+    Trickle(Vec<u8>),
     /// Send a head, and as its body so many bytes of [`noise`], made as they are sent.
     Noise(Vec<u8>, u64),
 }
@@ -277,6 +283,13 @@ fn converse(stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
                 writer.write_all(&first)?;
                 gate.wait();
                 writer.write_all(&rest)?;
+            }
+            Reply::Trickle(head) => {
+                writer.write_all(&head)?;
+                loop {
+                    writer.write_all(b" ")?;
+                    std::thread::sleep(TRICKLE);
+                }
             }
             Reply::Noise(head, length) => {
                 writer.write_all(&head)?;

@@ -117,6 +117,27 @@ impl Tool {
         Ran::from(command.output().expect("sh runs"))
     }
 
+    /// Runs a command line without standard input, and tells the most memory that it had, in KiB. What it prints on standard
+    /// output is dropped, as it may be large.
+    ///
+    /// The figure is read while it runs, every few milliseconds: what it takes after the last of these is not in it.
+    #[cfg(target_os = "linux")]
+    pub fn line_measured(&self, line: &str) -> (Ran, u64) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let mut child = self
+            .command(&words)
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("the executable runs");
+        let mut peak = 0;
+        while child.try_wait().expect("a child").is_none() {
+            peak = peak_resident_kib(child.id()).unwrap_or(peak);
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        let output = child.wait_with_output().expect("the executable ends");
+        (Ran::from(output), peak)
+    }
+
     /// Runs a command line with standard input.
     pub fn run_with_input<S: AsRef<OsStr>>(&self, arguments: &[S], input: &[u8]) -> Ran {
         let mut child = self
@@ -130,6 +151,14 @@ impl Tool {
         drop(stdin);
         Ran::from(child.wait_with_output().expect("the executable ends"))
     }
+}
+
+/// The most memory that a running process had so far, in KiB; `None` if it has ended.
+#[cfg(target_os = "linux")]
+pub fn peak_resident_kib(process: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    line.split_whitespace().nth(1)?.parse().ok()
 }
 
 impl From<Output> for Ran {

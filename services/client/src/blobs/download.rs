@@ -149,8 +149,8 @@ impl Download {
             return Err(error);
         }
         self.resumed += 1;
-        log::warn!("{error}; going on at byte {received} of {}", self.blob.size);
-        transport.back_off(self.fruitless).await;
+        log::info!("going on at byte {received} of {}", self.blob.size);
+        transport.back_off(self.fruitless, &error).await;
         self.fruitless += 1;
         (self.at, self.stream) = self.repository.open_blob(&self.blob, received).await?;
         Ok(())

@@ -84,7 +84,13 @@ impl Repository {
             ask.url.set_query(Some(&query));
             ask.scopes = auth::mount(self.name(), from);
         }
-        let response = self.session().send(ask).await?;
+        let response = match self.session().send(ask).await {
+            // Who may read there and write here may still not mount: token servers refuse a token for both at once.
+            Err(Error::NotAuthorised { .. }) if from.is_some() => {
+                return Box::pin(self.begin(blob, None)).await;
+            }
+            response => response?,
+        };
         match response.status() {
             201 => {
                 response.discard().await;
@@ -96,7 +102,7 @@ impl Repository {
                 Ok(Begun::Session(url))
             }
             // Some registries refuse what they cannot mount, instead of beginning an upload.
-            401..=405 if from.is_some() => {
+            400 | 403..=405 if from.is_some() => {
                 response.discard().await;
                 Box::pin(self.begin(blob, None)).await
             }
@@ -142,13 +148,15 @@ impl Upload<'_> {
                 return Err(error);
             }
             resumed += 1;
-            transport.back_off(fruitless).await;
+            if !transport.back_off(fruitless, &error).await {
+                return Err(error);
+            }
             step = self.where_it_stopped(url).await?;
             let reached = match &step {
                 Step::Send(_, offset) => *offset,
                 Step::Finish(_) | Step::Done => self.blob.size,
             };
-            log::warn!("{error}; going on at byte {reached} of {}", self.blob.size);
+            log::info!("going on at byte {reached} of {}", self.blob.size);
             fruitless = if reached > furthest { 1 } else { fruitless + 1 };
             furthest = furthest.max(reached);
         }

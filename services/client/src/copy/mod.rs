@@ -4,9 +4,11 @@
 
 mod plan;
 mod platform;
+mod remark;
 mod write;
 
 pub use platform::{parse_platform, select_platform};
+pub use remark::Remark;
 
 use crate::{Client, Error, Layout, Location, Manifest, Result, Store};
 use oci::{Descriptor, Digest, ManifestKind, ManifestRef, Platform, Tag};
@@ -44,6 +46,8 @@ pub struct Copied {
     pub referrers: Vec<Descriptor>,
     /// References that the destination's API did not list after they were pushed: they are listed under the digest tag.
     pub unlisted: Vec<Digest>,
+    /// What was left out, or done in another way than asked.
+    pub remarks: Vec<Remark>,
     /// Digest tags that were written: those that were copied, and those that make references findable.
     pub digest_tags: Vec<Tag>,
 }

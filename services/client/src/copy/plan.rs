@@ -1,6 +1,6 @@
 //! What a copy has to do: every manifest is read and verified before anything is written.
 
-use super::CopyOptions;
+use super::{CopyOptions, Remark};
 use crate::{Asked, Error, Manifest, Repository, Result, Store};
 use futures_util::future::LocalBoxFuture;
 use oci::{Descriptor, Digest, ManifestError, ManifestKind, ManifestRef, ManifestView, Tag, media_type};
@@ -37,6 +37,7 @@ pub(super) struct Plan {
     pub steps: Vec<Step>,
     pub listed: Vec<Listed>,
     pub referrers: Vec<Descriptor>,
+    pub remarks: Vec<Remark>,
 }
 
 /// A manifest that cannot be read, as a fact.
@@ -86,6 +87,7 @@ impl Plan {
                 steps: Vec::new(),
                 listed: Vec::new(),
                 referrers: Vec::new(),
+                remarks: Vec::new(),
             },
         };
         planner.contents(&root, 0).await?;
@@ -184,23 +186,29 @@ impl Planner<'_> {
         while let Some((subject, depth)) = self.subjects.get(next).copied() {
             next += 1;
             let mut entries = Vec::new();
-            for entry in self.from.referrers(&subject).await? {
+            let (listed, remarks) = self.from.look_up(&subject).await?;
+            // A registry without the API says so for every subject.
+            let plan = &mut self.plan;
+            let new: Vec<Remark> = remarks
+                .into_iter()
+                .filter(|r| !plan.remarks.contains(r))
+                .collect();
+            plan.remarks.extend(new);
+            for entry in listed {
                 if self.seen_manifests.contains(&entry.digest) {
                     entries.push(entry);
                     continue;
                 }
                 let target = ManifestRef::Digest(entry.digest);
                 let Some(manifest) = self.from.try_get_manifest(&target).await? else {
-                    log::warn!(
-                        "a reference to {subject} is listed but gone: {}; not copied",
-                        entry.digest
-                    );
+                    let digest = entry.digest;
+                    self.plan.remarks.push(Remark::Gone { subject, digest });
                     continue;
                 };
                 if manifest.kind().is_none() {
-                    // Nobody here knows what else it needs, so a copy could be incomplete.
-                    let (digest, kind) = (entry.digest, &manifest.media_type);
-                    log::warn!("reference {digest} is of the unknown type {kind:?}; not copied");
+                    // A copy of it could be incomplete.
+                    let (digest, media_type) = (entry.digest, manifest.media_type);
+                    self.plan.remarks.push(Remark::UnknownType { digest, media_type });
                     continue;
                 }
                 self.seen_manifests.insert(entry.digest);

@@ -1,7 +1,7 @@
 //! Carries a plan out: blobs, then manifests, then lists of references, then the tag.
 
 use super::{
-    Copied, CopyOptions,
+    Copied, CopyOptions, Remark,
     plan::{Listed, Plan},
 };
 use crate::{
@@ -38,6 +38,7 @@ pub(super) async fn write(
         bytes: 0,
         referrers: plan.referrers,
         unlisted: Vec::new(),
+        remarks: plan.remarks,
         digest_tags: Vec::new(),
     };
     blobs(client, (from, to), &plan.blobs, options.jobs, &mut copied).await?;
@@ -179,7 +180,7 @@ async fn list(to: &Store, listed: &Listed, indexed: &HashSet<Digest>, copied: &m
         }
         Store::Repository(_) if listed.by_tag => listed.entries.clone(),
         Store::Repository(repository) => {
-            let lacking = not_listed(repository, listed, indexed, &mut copied.unlisted).await?;
+            let lacking = not_listed(repository, listed, indexed, copied).await?;
             if lacking.is_empty() {
                 return Ok(());
             }
@@ -194,13 +195,13 @@ async fn list(to: &Store, listed: &Listed, indexed: &HashSet<Digest>, copied: &m
     Ok(())
 }
 
-/// The entries that the destination's API does not list. All of them, where there is no API; else `unlisted` gets them too:
-/// not every API knows every form of reference.
+/// The entries that the destination's API does not list. All of them, where there is no API; else they are `unlisted` too: not
+/// every API knows every form of reference.
 async fn not_listed(
     repository: &Repository,
     listed: &Listed,
     indexed: &HashSet<Digest>,
-    unlisted: &mut Vec<Digest>,
+    copied: &mut Copied,
 ) -> Result<Vec<Descriptor>> {
     // The registry said of each that it indexed it, so it has the API.
     if listed.entries.iter().all(|entry| indexed.contains(&entry.digest)) {
@@ -208,11 +209,18 @@ async fn not_listed(
     }
     let known = match repository.referrers(&listed.subject, None).await? {
         ApiAnswer::Listed(listing) => listing.entries,
-        ApiAnswer::Missing | ApiAnswer::NotAnIndex(_) => return Ok(listed.entries.clone()),
+        ApiAnswer::Missing => return Ok(listed.entries.clone()),
+        ApiAnswer::NotAnIndex(answer) => {
+            let remark = Remark::NotAnIndex(answer);
+            if !copied.remarks.contains(&remark) {
+                copied.remarks.push(remark);
+            }
+            return Ok(listed.entries.clone());
+        }
     };
     let known: HashSet<Digest> = known.iter().map(|entry| entry.digest).collect();
     let mut lacking = listed.entries.clone();
     lacking.retain(|entry| !known.contains(&entry.digest));
-    unlisted.extend(lacking.iter().map(|entry| entry.digest));
+    copied.unlisted.extend(lacking.iter().map(|entry| entry.digest));
     Ok(lacking)
 }

@@ -1,7 +1,7 @@
 //! What was asked, what came back, and where time ran out: the context that errors carry.
 
 use oci::ErrorEnvelope;
-use std::fmt;
+use std::{fmt, time::Duration};
 
 /// The request that an error is about. The URL has its secrets taken out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub struct Answer {
     pub code: Option<String>,
     /// The first message of the envelope, or the beginning of a text body.
     pub message: Option<String>,
+    /// How long it asked to be left alone, by `Retry-After`.
+    pub retry_after: Option<Duration>,
 }
 
 impl Answer {
@@ -38,13 +40,23 @@ impl Answer {
                 status,
                 code: envelope.errors.first().and_then(|e| nonempty(&e.code)),
                 message: envelope.errors.first().and_then(|e| nonempty(&e.message)),
+                retry_after: None,
             },
             None => Answer {
                 status,
                 code: None,
                 message: std::str::from_utf8(body).ok().and_then(nonempty),
+                retry_after: None,
             },
         }
+    }
+}
+
+/// When to try again, for a message: as the registry said, else vaguely.
+pub(super) fn when(answer: &Answer) -> String {
+    match answer.retry_after {
+        Some(wait) => format!("in {} s", wait.as_secs()),
+        None => "later".to_owned(),
     }
 }
 

@@ -9,6 +9,7 @@ mod meaning;
 pub(crate) use answer::clean;
 pub use answer::{Answer, Asked, Phase};
 
+use answer::when;
 use oci::{Digest, ManifestError};
 use std::{path::PathBuf, time::Duration};
 
@@ -157,7 +158,7 @@ pub enum Error {
         answer: Box<Answer>,
     },
     /// 429, as often as it was tried.
-    #[error("{at}: too many requests: {answer}; try again later")]
+    #[error("{at}: too many requests: {answer}; try again {}", when(answer))]
     TooManyRequests {
         /// What was asked.
         at: Box<Asked>,

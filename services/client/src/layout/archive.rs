@@ -4,7 +4,7 @@
 //! Only a gzip archive is decompressed, to one temporary file that goes with the layout, up to a bound. Links, names that
 //! lead outside and whatever else an archive may hold are passed over: only regular files with a layout's names count.
 
-use super::MARKER;
+use super::{DOCKERS_MARKER, MARKER};
 use crate::{Error, Result};
 use flate2::read::MultiGzDecoder;
 use oci::{Algorithm, Digest};
@@ -30,13 +30,17 @@ const MAX_EXTENSION_BYTES: u64 = 64 * 1024;
 /// The unit of tar, in bytes.
 const BLOCK_BYTES: u64 = 512;
 
+/// Offset and size in bytes, by name.
+type Files = HashMap<PathBuf, (u64, u64)>;
+
 /// Where the files of a layout are in an archive.
 #[derive(Debug)]
 pub(super) struct Contents {
     /// The archive, or what it was decompressed to.
     path: PathBuf,
-    /// Offset and size in bytes, by name.
-    files: HashMap<PathBuf, (u64, u64)>,
+    files: Files,
+    /// Whether it has the file that `docker save` writes; newer ones write a layout beside it.
+    pub(super) is_dockers: bool,
     /// Removed with this.
     _decompressed: Option<NamedTempFile>,
 }
@@ -61,10 +65,12 @@ impl Contents {
         };
         let readable = decompressed.as_ref().map_or(path, NamedTempFile::path);
         let file = File::open(readable).map_err(Error::io("open", readable))?;
-        let files = walk(file).map_err(|e| problem(path, format!("the archive cannot be read: {e}")))?;
+        let (files, is_dockers) =
+            walk(file).map_err(|e| problem(path, format!("the archive cannot be read: {e}")))?;
         Ok(Contents {
             path: readable.to_owned(),
             files,
+            is_dockers,
             _decompressed: decompressed,
         })
     }
@@ -116,11 +122,12 @@ struct Extension {
     size: Option<u64>,
 }
 
-/// Goes from header to header; content is skipped, not read.
-fn walk(file: File) -> io::Result<HashMap<PathBuf, (u64, u64)>> {
+/// Goes from header to header; content is skipped, not read. Tells the files of a layout, and whether there is Docker's.
+fn walk(file: File) -> io::Result<(Files, bool)> {
     let end = file.metadata()?.len();
     let mut file = BufReader::new(file);
     let mut files = HashMap::new();
+    let mut is_dockers = false;
     let mut extension = Extension::default();
     let mut offset = 0;
     while let Some(header) = next_header(&mut file)? {
@@ -143,6 +150,7 @@ fn walk(file: File) -> io::Result<HashMap<PathBuf, (u64, u64)>> {
             kind => {
                 let own = String::from_utf8_lossy(&header.path_bytes()).into_owned();
                 let name = extension.name.take().unwrap_or_else(|| PathBuf::from(own));
+                is_dockers |= name == Path::new(DOCKERS_MARKER);
                 if let Some(name) = wanted(&name).filter(|_| kind.is_file()) {
                     // As tar unpacks them, the last one of a name counts.
                     files.insert(name, (offset, size));
@@ -155,7 +163,7 @@ fn walk(file: File) -> io::Result<HashMap<PathBuf, (u64, u64)>> {
         offset = after;
         file.seek(SeekFrom::Start(offset))?;
     }
-    Ok(files)
+    Ok((files, is_dockers))
 }
 
 /// The next header; `None` at the end, which is a block of zeros or that of the file.

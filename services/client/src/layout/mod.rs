@@ -29,6 +29,8 @@ use tokio::io::AsyncWriteExt;
 
 /// The file that marks a layout.
 const MARKER: &str = "oci-layout";
+/// The file that marks an archive of `docker save`.
+const DOCKERS_MARKER: &str = "manifest.json";
 /// The only version there is.
 const VERSION: &str = "1.0.0";
 /// The folder of the blobs.
@@ -112,6 +114,13 @@ impl Layout {
     }
 
     fn check_version(&self) -> Result<()> {
+        let is_dockers = self.archive.as_ref().is_some_and(|archive| archive.is_dockers);
+        if is_dockers && self.part(Path::new(MARKER))?.is_none() {
+            return Err(self.problem(
+                "it is an archive of `docker save` without a layout; `skopeo copy docker-archive:FILE oci:FOLDER:TAG` makes one"
+                    .to_owned(),
+            ));
+        }
         let text = self.document(MARKER)?;
         let marker: serde_json::Value =
             serde_json::from_slice(&text).map_err(|e| self.problem(format!("{MARKER}: {e}")))?;

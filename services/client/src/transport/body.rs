@@ -209,12 +209,16 @@ impl Response {
     }
 
     async fn into_answer(self, status: u16) -> Answer {
+        let retry_after = super::retry::demanded(&self);
         // A body that cannot be read leaves the status to tell.
         let body = self
             .document(MAX_ERROR_BODY_BYTES, "an error")
             .await
             .unwrap_or_default();
-        Answer::read(status, &body)
+        Answer {
+            retry_after,
+            ..Answer::read(status, &body)
+        }
     }
 
     /// A success that is not one of those expected here.

@@ -238,6 +238,7 @@ fn classify_dial(error: DialError, request: &Request, connect: &Duration) -> Fai
                 status: 407,
                 code: None,
                 message: Some(error.to_string()),
+                retry_after: None,
             };
             let (at, answer, hint) = (Box::new(at), Box::new(answer), String::new());
             Failure::of(Error::NotAuthorised { at, answer, hint }, Again::Never)

@@ -13,7 +13,9 @@ mod tls;
 pub(crate) use body::Response;
 pub use proxy::Proxies;
 
-use crate::{Asked, Error, Result, Timeouts, har::Recorder, redact, repository::ByteStream};
+use crate::{
+    Asked, Error, Result, Timeouts, har::Recorder, progress::Progress, redact, repository::ByteStream,
+};
 use bytes::Bytes;
 use retry::Again;
 use std::{cell::OnceCell, path::PathBuf, rc::Rc, time::Duration};
@@ -23,6 +25,8 @@ pub(crate) use awc::http::{Method, header};
 
 /// How many connections are open at once, over all registries. A copy needs two for each blob under way.
 const MAX_CONNECTIONS: usize = 128;
+/// The shortest pause before another try that a person would wonder about.
+const NOTICED_PAUSE: Duration = Duration::from_secs(1);
 /// Told to every registry.
 const USER_AGENT: &str = concat!("referrers-lab/", env!("CARGO_PKG_VERSION"));
 
@@ -71,6 +75,8 @@ pub(crate) struct Setup {
     pub backoff: Duration,
     pub recorder: Option<Recorder>,
     pub proxies: Rc<Proxies>,
+    /// Is told of pauses.
+    pub progress: Rc<dyn Progress>,
 }
 
 /// Connections, and how requests go over them.
@@ -111,9 +117,24 @@ impl Transport {
         self.setup.attempts.max(1)
     }
 
-    /// Waits before try number `attempt + 1`: longer each time, with jitter.
-    pub(crate) async fn back_off(&self, attempt: u32) {
-        actix_rt::time::sleep(retry::backoff(self.setup.backoff, attempt)).await;
+    /// Waits before try number `attempt + 1`: as long as the registry demanded with that error, else longer each time, with
+    /// jitter. `false`, at once, if that would be longer than anybody waits.
+    pub(crate) async fn back_off(&self, attempt: u32, error: &Error) -> bool {
+        let demanded = error.answer().and_then(|answer| answer.retry_after);
+        let Some(pause) = retry::pause_of(demanded, self.setup.backoff, attempt) else {
+            return false;
+        };
+        self.wait(&error.to_string(), pause).await;
+        true
+    }
+
+    /// Waits before something is tried again, and says so.
+    async fn wait(&self, why: &str, pause: Duration) {
+        log::warn!("{why}; trying again in {pause:.1?}");
+        if pause >= NOTICED_PAUSE {
+            self.setup.progress.pausing(why, pause);
+        }
+        actix_rt::time::sleep(pause).await;
     }
 
     /// Sends a request, again where the failure is transient and the request may be repeated.
@@ -128,11 +149,13 @@ impl Transport {
                 Body::Bytes(bytes) => Body::Bytes(bytes.clone()),
                 Body::Stream(..) => std::mem::replace(&mut request.body, Body::Empty),
             };
-            let repeatable = request.repeatable && !matches!(body, Body::Stream(..));
+            let is_stream = matches!(body, Body::Stream(..));
+            let repeatable = request.repeatable && !is_stream;
             let last = attempt >= self.attempts();
             let (pause, why) = match self.exchange(&request, body).await {
                 Ok(response) => match retry::pause(&response, self.setup.backoff, attempt) {
-                    Some(pause) if repeatable && !last => {
+                    // What was turned away at the door did nothing yet, so that it may come again.
+                    Some(pause) if !last && (repeatable || (response.status() == 429 && !is_stream)) => {
                         let why = format!("{}: {}", response.at(), response.status());
                         response.discard().await;
                         (pause, why)
@@ -154,8 +177,7 @@ impl Transport {
                     )
                 }
             };
-            log::warn!("{why}; trying again in {pause:.1?}");
-            actix_rt::time::sleep(pause).await;
+            self.wait(&why, pause).await;
             attempt += 1;
         }
     }

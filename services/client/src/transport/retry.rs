@@ -55,10 +55,18 @@ pub(super) fn pause(response: &Response, base: Duration, attempt: u32) -> Option
     if !matches!(response.status(), 429 | 502..=504) {
         return None;
     }
-    let wanted = response
-        .header(&header::RETRY_AFTER)
-        .and_then(|text| retry_after(text, SystemTime::now()));
-    match wanted {
+    pause_of(demanded(response), base, attempt)
+}
+
+/// What the answer's `Retry-After` demands.
+pub(super) fn demanded(response: &Response) -> Option<Duration> {
+    let text = response.header(&header::RETRY_AFTER)?;
+    retry_after(text, SystemTime::now())
+}
+
+/// The pause that was demanded, else one of our own; `None` if the demand is longer than anybody waits.
+pub(super) fn pause_of(demanded: Option<Duration>, base: Duration, attempt: u32) -> Option<Duration> {
+    match demanded {
         Some(wanted) if wanted > MAX_RETRY_AFTER => None,
         Some(wanted) => Some(wanted.max(backoff(base, 1))),
         None => Some(backoff(base, attempt)),
@@ -94,6 +102,28 @@ mod tests {
         );
         assert_eq!(retry_after("soon", now), None);
         assert_eq!(retry_after("-1", now), None);
+    }
+
+    #[test]
+    fn pauses_are_no_two_alike() {
+        // Clients that were refused together must not come back together.
+        let pauses: std::collections::HashSet<Duration> =
+            (0..20).map(|_| backoff(Duration::from_millis(200), 3)).collect();
+        assert!(pauses.len() > 10, "{pauses:?}");
+        let (least, most) = (pauses.iter().min(), pauses.iter().max());
+        assert!(
+            least < most && least >= Some(&Duration::from_millis(400)),
+            "{pauses:?}"
+        );
+    }
+
+    #[test]
+    fn a_demanded_pause_is_kept_and_one_that_is_too_long_is_none() {
+        let (base, second) = (Duration::from_millis(1), Duration::from_secs(1));
+        assert_eq!(pause_of(Some(7 * second), base, 1), Some(7 * second));
+        assert_eq!(pause_of(Some(61 * second), base, 1), None);
+        assert!(pause_of(Some(Duration::ZERO), base, 1) > Some(Duration::ZERO));
+        assert!(pause_of(None, base, 1) < Some(second));
     }
 
     #[test]

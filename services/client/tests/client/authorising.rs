@@ -283,6 +283,111 @@ fn credentials_are_not_sent_over_plain_http_unless_that_was_set() {
     );
 }
 
+/// A registry that gives tokens to everybody, each good for so many seconds, and wants one for everything.
+fn anonymous(expires_in: u64) -> FaultServer {
+    FaultServer::start(move |seen| {
+        if seen.path.starts_with("/token?") {
+            let body = serde_json::json!({"token": "anybody", "expires_in": expires_in});
+            return Reply::new(200, &[], body.to_string());
+        }
+        match seen.header("Authorization") {
+            Some("Bearer anybody") => found(),
+            _ => {
+                let host = seen.header("Host").expect("a host");
+                asks_for_token(seen, &format!("http://{host}/token"), "repository:a/b:pull")
+            }
+        }
+    })
+}
+
+#[test]
+fn nobody_gets_a_token_without_a_password_and_asks_for_it_once() {
+    let server = anonymous(300);
+    run(async {
+        let client = Client::new(options()).expect("a client");
+        let repository = repository_of(&client, &server.host(), "a/b");
+        // Several at once, as a copy asks.
+        let latest = tag("latest");
+        let asking = (0..4).map(|_| repository.get_manifest(&latest));
+        for answer in futures_util::future::join_all(asking).await {
+            answer.expect("let in");
+        }
+        repository.get_manifest(&tag("latest")).await.expect("let in");
+    });
+    let tokens: Vec<Seen> = server
+        .requests()
+        .into_iter()
+        .filter(|seen| seen.path.starts_with("/token"))
+        .collect();
+    assert_eq!(tokens.len(), 1, "{tokens:?}");
+    assert_eq!(tokens[0].header("Authorization"), None);
+    assert!(!tokens[0].path.contains("account="), "{}", tokens[0].path);
+}
+
+#[test]
+fn a_token_that_has_run_out_is_not_sent_again() {
+    let server = anonymous(0);
+    run(async {
+        let client = Client::new(options()).expect("a client");
+        let repository = repository_of(&client, &server.host(), "a/b");
+        for _ in 0..3 {
+            repository.get_manifest(&tag("latest")).await.expect("let in");
+        }
+    });
+    let lines = server.lines();
+    let tokens = lines.iter().filter(|line| line.contains("/token?")).count();
+    let pulls = lines.len() - tokens;
+    assert_eq!(
+        (tokens, pulls),
+        (3, 4),
+        "one challenge, and no request with an old token: {lines:?}"
+    );
+}
+
+#[test]
+fn a_mount_that_nobody_may_make_becomes_an_upload() {
+    // The token server grants no token for two repositories at once, or the registry does not take it.
+    for at_the_registry in [true, false] {
+        let server = FaultServer::start(move |seen| {
+            let host = seen.header("Host").expect("a host");
+            let challenge = |scope: &str| asks_for_token(seen, &format!("http://{host}/token"), scope);
+            let for_two = |path: &str| path.contains("other%2Fapp");
+            match (seen.method.as_str(), seen.header("Authorization")) {
+                ("GET", _) if seen.path.starts_with("/token") && for_two(&seen.path) && !at_the_registry => {
+                    Reply::new(403, &[], "not both")
+                }
+                ("GET", _) if seen.path.starts_with("/token") => Reply::new(200, &[], r#"{"token":"t"}"#),
+                (_, None) => challenge("repository:a/b:pull,push"),
+                ("POST", Some(_)) if seen.path.contains("mount=") && at_the_registry => {
+                    challenge("repository:a/b:pull,push repository:other/app:pull")
+                }
+                ("HEAD", _) => Reply::head(404, &[], 0),
+                ("POST", _) => Reply::new(202, &[("Location", "/v2/a/b/blobs/uploads/1")], ""),
+                _ => Reply::new(201, &[], ""),
+            }
+        });
+        let outcome = run(async {
+            let client = Client::new(options()).expect("a client");
+            let repository = repository_of(&client, &server.host(), "a/b");
+            let content = bytes::Bytes::from_static(b"hello");
+            let blob = oci::Descriptor::of("x/y", &content);
+            let from = oci::RepositoryName::parse("other/app").expect("a name");
+            repository
+                .mount_blob(&blob, &from, &content)
+                .await
+                .expect("uploaded")
+        });
+        assert_eq!(outcome, client::progress::BlobOutcome::Copied);
+        let lines = server.lines();
+        assert!(
+            lines
+                .iter()
+                .any(|line| line.contains("&scope=repository%3Aother%2Fapp%3Apull")),
+            "{lines:?}"
+        );
+    }
+}
+
 #[test]
 fn an_identity_token_is_exchanged_by_post() {
     let server = FaultServer::start(|seen| {

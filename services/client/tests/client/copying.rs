@@ -4,7 +4,10 @@ use crate::{assert_error, client, location, options, repository, run, tag};
 use client::{Client, CopyOptions, ExitCode, Store, copy};
 use oci::{Descriptor, Digest};
 use serde_json::json;
-use std::{collections::HashMap, sync::Mutex};
+use std::{
+    collections::HashMap,
+    sync::{Condvar, Mutex},
+};
 use testkit::{FaultServer, Image, Registry, Reply};
 
 fn all() -> CopyOptions {
@@ -221,6 +224,66 @@ fn blobs_are_mounted_within_one_registry() {
             .expect("copied");
         assert_eq!((copied.blobs_mounted, copied.blobs_copied), (4, 0));
     });
+}
+
+/// How many are there now, and how many there were at most; and whoever waits for more.
+type AtOnce = std::sync::Arc<(Mutex<[usize; 2]>, Condvar)>;
+
+/// A registry with one image of eight layers, which keeps every layer back until so many are asked for at once; and the
+/// most that ever were.
+fn registry_that_waits(for_so_many: usize) -> (FaultServer, AtOnce) {
+    let layers: Vec<String> = (0..8).map(|n| format!("layer {n}\n")).collect();
+    let blobs = layers
+        .iter()
+        .map(|layer| Descriptor::of(oci::media_type::OCI_LAYER, layer.as_bytes()));
+    let manifest = json!({"schemaVersion": 2, "mediaType": oci::media_type::OCI_MANIFEST,
+        "config": Descriptor::of(oci::media_type::OCI_CONFIG, b"{}"), "layers": blobs.collect::<Vec<_>>()})
+    .to_string();
+    let at_once = AtOnce::default();
+    let counted = std::sync::Arc::clone(&at_once);
+    let server = FaultServer::start(move |seen| {
+        let is_layer = |layer: &&String| seen.path.ends_with(&Digest::sha256(layer.as_bytes()).to_string());
+        match layers.iter().find(is_layer) {
+            Some(layer) => {
+                let (count, changed) = &*counted;
+                let mut now = count.lock().expect("no panic");
+                now[0] += 1;
+                now[1] = now[1].max(now[0]);
+                changed.notify_all();
+                let patience = std::time::Duration::from_secs(10);
+                let enough = |now: &mut [usize; 2]| now[1] < for_so_many;
+                now = changed
+                    .wait_timeout_while(now, patience, enough)
+                    .expect("no panic")
+                    .0;
+                now[0] -= 1;
+                Reply::new(200, &[], layer)
+            }
+            None if seen.path.contains("/blobs/") => Reply::new(200, &[], "{}"),
+            None => Reply::new(200, &[("Content-Type", oci::media_type::OCI_MANIFEST)], &manifest),
+        }
+    });
+    (server, at_once)
+}
+
+#[test]
+fn as_many_blobs_move_at_once_as_is_asked_for() {
+    for (jobs, most) in [(0, 4), (2, 2), (1, 1)] {
+        let (from, at_once) = registry_that_waits(most);
+        let to = Registry::current();
+        let options = CopyOptions {
+            jobs,
+            ..CopyOptions::default()
+        };
+        run(async {
+            let source = location(&format!("{}/source/app", from.host()));
+            let target = location(&format!("{}/copied/app", to.host()));
+            let copied = copy(&client(), &source, &target, &options).await.expect("copied");
+            assert_eq!(copied.blobs_copied, 9);
+        });
+        let seen = at_once.0.lock().expect("no panic")[1];
+        assert_eq!(seen, most, "--jobs {jobs}");
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod authorising;
 mod copying;
 mod lies;
 mod proxies;
+mod recording;
 mod references;
 mod tls;
 mod transfers;

@@ -232,6 +232,42 @@ fn tags_with_the_prefix_are_found() {
 }
 
 #[test]
+fn an_entry_that_never_holds_on_a_registry_without_conditions_is_told_and_ends() {
+    // Whatever is put there, the tag has what somebody else wrote.
+    let index =
+        json!({"schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": [entry(1)]}).to_string();
+    let server = FaultServer::start(move |seen| match seen.method.as_str() {
+        "GET" => Reply::new(200, &[("Content-Type", media_type::OCI_INDEX)], &index),
+        _ => Reply::new(201, &[], ""),
+    });
+    let error = run(async {
+        let repository = repository_of(&client(), &server.host(), "a/b");
+        let changes = [Change::Append(entry(0))];
+        digest_tag::change(&repository, &Digest::sha256(b"x"), &changes, false)
+            .await
+            .expect_err("it never holds")
+    });
+    assert_error(
+        &error,
+        ExitCode::Conflict,
+        &[
+            "64 attempts",
+            "does not hold this change",
+            "what others wrote is untouched",
+        ],
+    );
+    let puts = server.requests().into_iter().filter(|seen| seen.method == "PUT");
+    for put in puts {
+        let written: serde_json::Value = serde_json::from_slice(&put.body).expect("JSON");
+        assert_eq!(
+            written["manifests"],
+            json!([entry(1), entry(0)]),
+            "the other entry is kept each time"
+        );
+    }
+}
+
+#[test]
 fn a_writer_that_always_loses_says_so_and_ends() {
     // The tag exists, every condition fails.
     let index = json!({"schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": []}).to_string();

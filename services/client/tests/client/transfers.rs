@@ -16,7 +16,7 @@ use std::{
     },
     time::Duration,
 };
-use testkit::{FaultServer, Registry, Reply};
+use testkit::{FaultServer, Registry, Relay, Reply};
 
 /// 3 MiB that are not all the same.
 fn content() -> Vec<u8> {
@@ -128,6 +128,78 @@ fn a_broken_upload_goes_on_where_it_stopped() {
     );
 }
 
+/// The requests of a recording that have this method and header, with the header's value.
+fn recorded(har: &std::path::Path, method: &str, header: &str) -> Vec<String> {
+    let text = std::fs::read(har).expect("a recording");
+    let document: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
+    let requests = document["log"]["entries"].as_array().expect("entries").iter();
+    requests
+        .map(|entry| &entry["request"])
+        .filter(|request| request["method"] == method)
+        .flat_map(|request| request["headers"].as_array().expect("headers"))
+        .filter(|pair| {
+            pair["name"]
+                .as_str()
+                .is_some_and(|name| name.eq_ignore_ascii_case(header))
+        })
+        .map(|pair| pair["value"].as_str().expect("a text").to_owned())
+        .collect()
+}
+
+#[test]
+fn over_a_network_that_breaks_uploads_and_downloads_go_on_at_a_registry_where_they_stopped() {
+    let registry = Registry::current();
+    let content = Bytes::from(content());
+    let blob = Descriptor::of("x/y", &content);
+    let folder = tempfile::tempdir().expect("a folder");
+    for (n, up) in [true, false].into_iter().enumerate() {
+        // Each connection that breaks carries a MiB, so there is something to go on from.
+        let network = Relay::breaking(registry.address(), 2, 1024 * 1024);
+        let har = folder.path().join(format!("{n}.har"));
+        let options = Options {
+            har: Some(har.clone()),
+            ..options()
+        };
+        run(async {
+            let client = Client::new(options).expect("a client");
+            let repository = crate::repository_of(&client, &network.host(), "a/b");
+            match up {
+                true => {
+                    let outcome = repository.put_blob(&blob, &content).await.expect("uploaded");
+                    assert_eq!(outcome, BlobOutcome::Copied);
+                }
+                false => {
+                    let got = repository
+                        .get_blob_bytes(&blob, u64::MAX)
+                        .await
+                        .expect("downloaded");
+                    assert!(got == content);
+                }
+            }
+            client.finish().expect("a recording");
+        });
+        let resumed = match up {
+            true => recorded(&har, "PATCH", "Content-Range"),
+            false => recorded(&har, "GET", "Range"),
+        };
+        assert_eq!(resumed.len(), 2, "gone on once for each break: {resumed:?}");
+        assert!(
+            resumed
+                .iter()
+                .all(|range| !range.trim_start_matches("bytes=").starts_with("0-")),
+            "{resumed:?}"
+        );
+    }
+    run(async {
+        let repository = repository(&registry.host(), "a/b");
+        let got = repository
+            .get_blob_bytes(&blob, u64::MAX)
+            .await
+            .expect("downloaded");
+        assert!(got == content, "whole at the registry");
+    });
+}
+
 #[test]
 fn blobs_of_every_size_arrive_at_a_registry() {
     let registry = Registry::current();
@@ -185,6 +257,91 @@ fn busy_answers_are_tried_again_and_retry_after_is_honoured() {
 }
 
 #[test]
+fn each_status_of_a_busy_registry_is_tried_again() {
+    for status in [429, 502, 503, 504] {
+        let tries = AtomicU32::new(0);
+        let server = FaultServer::start(move |_| match tries.fetch_add(1, Ordering::SeqCst) {
+            0 => Reply::new(status, &[], ""),
+            _ => Reply::new(200, &[("Content-Type", media_type::OCI_INDEX)], "{}"),
+        });
+        run(async {
+            let repository = repository(&server.host(), "a/b");
+            repository.get_manifest(&tag("latest")).await.expect("at last");
+        });
+        assert_eq!(server.requests().len(), 2, "{status}");
+    }
+}
+
+#[test]
+fn the_pause_that_a_registry_demands_is_kept_for_requests_and_for_uploads() {
+    let second = Duration::from_secs(1);
+    let tries = AtomicU32::new(0);
+    let demanding = Reply::new(429, &[("Retry-After", "1")], "");
+    let reply = demanding.clone();
+    let server = FaultServer::start(move |_| match tries.fetch_add(1, Ordering::SeqCst) {
+        0 => reply.clone(),
+        _ => Reply::new(200, &[("Content-Type", media_type::OCI_INDEX)], "{}"),
+    });
+    let began = std::time::Instant::now();
+    run(async {
+        let repository = repository(&server.host(), "a/b");
+        repository.get_manifest(&tag("latest")).await.expect("at last");
+    });
+    assert!(began.elapsed() >= second, "{:?}", began.elapsed());
+
+    // A stream cannot be sent again as it is: the upload pauses, asks how far it got, and goes on.
+    let content = content();
+    let blob = Descriptor::of("x/y", &content);
+    let tries = AtomicU32::new(0);
+    let server = FaultServer::start(move |seen| {
+        let location = ("Location", "/v2/a/b/blobs/uploads/1");
+        match seen.method.as_str() {
+            "HEAD" => Reply::head(404, &[], 0),
+            "GET" => Reply::new(204, &[location, ("Range", "0-0")], ""),
+            "PATCH" if tries.fetch_add(1, Ordering::SeqCst) == 0 => demanding.clone(),
+            "PUT" => Reply::new(201, &[], ""),
+            _ => Reply::new(202, &[location], ""),
+        }
+    });
+    let began = std::time::Instant::now();
+    run(async {
+        let repository = repository(&server.host(), "a/b");
+        repository
+            .put_blob(&blob, &Bytes::from(content))
+            .await
+            .expect("uploaded");
+    });
+    assert!(began.elapsed() >= second, "{:?}", began.elapsed());
+}
+
+#[test]
+fn what_may_have_been_done_already_is_not_sent_again_unless_it_was_turned_away() {
+    for (status, tries) in [(503, 1), (429, 2)] {
+        let asked = AtomicU32::new(0);
+        let server = FaultServer::start(move |_| match asked.fetch_add(1, Ordering::SeqCst) {
+            0 => Reply::new(status, &[], "not now"),
+            _ => Reply::new(202, &[], ""),
+        });
+        let deleted = run(async {
+            let repository = repository(&server.host(), "a/b");
+            repository.delete_manifest(&tag("old")).await
+        });
+        assert_eq!(deleted.is_ok(), status == 429, "{deleted:?}");
+        assert_eq!(server.requests().len(), tries, "{status}");
+    }
+    let server = FaultServer::start(|_| Reply::Close);
+    let error = run(async {
+        let repository = repository(&server.host(), "a/b");
+        repository
+            .delete_manifest(&tag("old"))
+            .await
+            .expect_err("no answer")
+    });
+    assert_error(&error, ExitCode::Unreachable, &["DELETE"]);
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[test]
 fn a_busy_registry_is_given_up_in_the_end() {
     for (status, code, tries) in [
         (429, ExitCode::Refused, 5),
@@ -213,7 +370,7 @@ fn a_busy_registry_is_given_up_in_the_end() {
             .await
             .expect_err("busy")
     });
-    assert_error(&error, ExitCode::Refused, &["429"]);
+    assert_error(&error, ExitCode::Refused, &["429", "try again in 3600 s"]);
     assert_eq!(server.requests().len(), 1);
 }
 
@@ -263,6 +420,35 @@ fn a_registry_that_falls_silent_is_left() {
         });
         assert_error(&error, ExitCode::Unreachable, &["timed out", "200ms"]);
     }
+}
+
+#[test]
+fn a_document_that_trickles_in_is_not_waited_for_for_ever() {
+    let patient = Options {
+        timeouts: client::Timeouts {
+            document: Duration::from_millis(500),
+            ..options().timeouts
+        },
+        ..options()
+    };
+    let headers = format!(
+        "Content-Type: {}\r\nContent-Length: 1000000\r\n",
+        media_type::OCI_INDEX
+    );
+    let server = FaultServer::start(move |_| Reply::Trickle(head(200, &headers)));
+    let error = run(async {
+        let client = Client::new(patient).expect("a client");
+        let repository = crate::repository_of(&client, &server.host(), "a/b");
+        repository
+            .get_manifest(&tag("latest"))
+            .await
+            .expect_err("it never ends")
+    });
+    assert_error(
+        &error,
+        ExitCode::Unreachable,
+        &["before the answer was complete", "500ms"],
+    );
 }
 
 #[test]

@@ -395,6 +395,76 @@ fn what_our_producer_copied_is_pulled_by_skopeo_and_docker() {
 }
 
 #[test]
+fn layouts_of_skopeo_are_read_by_our_tools_and_ours_by_skopeo() {
+    for skopeo in SKOPEOS.into_iter().filter(|skopeo| Client::is_there(*skopeo)) {
+        let place = Place::current();
+        let (sandbox, host) = (Sandbox::at(&place), place.host());
+        layout(&sandbox, "layout", "in layouts");
+        sandbox.run(skopeo, "copy --all oci:layout:latest oci:theirs:v1");
+        sandbox.run(skopeo, "copy --all oci:layout:latest oci-archive:theirs.tar:v1");
+        // skopeo may compress layers on the way, so that the digest is its own.
+        let raw = sandbox.run(skopeo, "inspect --raw oci:theirs:v1");
+        let theirs = oci::Digest::sha256(raw.as_bytes()).to_string();
+        for (n, from) in [
+            "oci:theirs:v1",
+            "ocidir://theirs:v1",
+            "oci-archive:theirs.tar:v1",
+            "./theirs.tar:v1",
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let copied = sandbox.run(producer("current"), format!("copy {from} {host}/app:v{n}"));
+            assert_eq!(copied.trim(), theirs, "{from}");
+        }
+
+        sandbox.run(producer("current"), format!("copy {host}/app:v0 oci:ours:v1"));
+        assert_eq!(sandbox.run(skopeo, "inspect --raw oci:ours:v1"), raw);
+        sandbox.run(
+            skopeo,
+            format!("copy --all --dest-tls-verify=false oci:ours:v1 docker://{host}/back:v1"),
+        );
+        let back = sandbox.json(
+            skopeo,
+            format!("inspect --tls-verify=false docker://{host}/back:v1"),
+        );
+        assert_eq!(text(&back["Digest"]), theirs);
+    }
+}
+
+#[test]
+fn references_in_layouts_of_oras_are_found_by_our_tools_and_ours_by_oras() {
+    needs!(ORAS);
+    for place in Place::both() {
+        let (sandbox, host) = (Sandbox::at(&place), place.host());
+        layout(&sandbox, "theirs", "with references in it");
+        let attach = "attach --oci-layout --artifact-type application/example.sbom --format json theirs:latest hello.txt:text/plain";
+        let attached = text(&sandbox.json(ORAS, attach)["digest"]);
+        let found = sandbox.json(consumer("complete"), "refs oci:theirs:latest");
+        assert_eq!(digests(&found), [attached.as_str()]);
+        assert_eq!(
+            sandbox.run(consumer("complete"), "artifact get oci:theirs:latest"),
+            "hello world\n"
+        );
+
+        sandbox.run(
+            producer("intermediate"),
+            format!("copy --referrers oci:theirs:latest {host}/app:v1"),
+        );
+        assert_eq!(
+            digests(&discovered(&sandbox, &place, "app:v1")),
+            [attached.as_str()]
+        );
+        sandbox.run(
+            producer("intermediate"),
+            format!("copy --referrers {host}/app:v1 oci:ours:v1"),
+        );
+        let discovered = sandbox.json(ORAS, "discover --oci-layout --format json ours:v1");
+        assert_eq!(digests(&discovered), [attached]);
+    }
+}
+
+#[test]
 fn our_tools_work_with_tls_and_a_password_and_say_what_is_missing() {
     for config in [Config::current(), Config::complete()] {
         let place = Place::secured(config);

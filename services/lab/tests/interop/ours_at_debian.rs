@@ -106,6 +106,17 @@ fn copy_attach_refs_and_delete_with_tokens() {
     for scope in ["repository:team/app:pull", "repository:team/app:pull,push"] {
         assert!(asked.contains(scope), "{asked:?}");
     }
+    let mounting = ["repository:other/app:pull,push", "repository:team/app:pull"];
+    let is_both = |scopes: &Vec<String>| {
+        mounting
+            .iter()
+            .all(|scope| scopes.iter().any(|asked| asked == scope))
+    };
+    assert!(
+        tokens.scopes().iter().any(is_both),
+        "to mount: {:?}",
+        tokens.scopes()
+    );
 }
 
 #[test]
@@ -153,6 +164,37 @@ fn a_token_that_the_registry_does_not_take_any_more_is_asked_for_again() {
     sandbox.run(producer("intermediate"), copy);
 
     assert!(tokens.scopes().len() > 1);
+}
+
+#[test]
+fn a_large_attachment_arrives_whole_over_a_network_that_breaks() {
+    if !debian_registry::is_there() {
+        return;
+    }
+    let registry = DebianRegistry::start(&Door::Open);
+    let sandbox = Sandbox::new();
+    layout(&sandbox, "layout", "with something large");
+    sandbox.run(
+        producer("intermediate"),
+        format!("copy oci:layout:latest {}/team/app:v1", registry.host()),
+    );
+    let content: String = (0..600_000).map(|n: u32| format!("{n:07}")).collect();
+    sandbox.file("large.txt", &content);
+    let target = registry.host().parse().expect("an address");
+    let broken = |times| testkit::Relay::breaking(target, times, 1024 * 1024);
+
+    let (up, down) = (broken(2), broken(2));
+    sandbox.run(
+        producer("intermediate"),
+        format!("attach large.txt text/plain misc {}/team/app:v1", up.host()),
+    );
+    let got = sandbox.run(
+        consumer("complete"),
+        format!("artifact get {}/team/app:v1", down.host()),
+    );
+
+    assert!(got == content, "{} bytes of {}", got.len(), content.len());
+    assert_eq!((up.left(), down.left()), (0, 0), "the network did break");
 }
 
 #[test]
