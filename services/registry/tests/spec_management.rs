@@ -125,55 +125,166 @@ fn a_read_only_registry_takes_nothing_and_serves_what_is_there() {
 }
 
 #[test]
-fn a_refusal_has_the_envelope_with_a_code_of_the_specification_and_a_message() {
+fn a_refusal_has_the_envelope_with_a_code_of_the_specification_a_message_and_a_detail_that_names_what_it_is_about()
+ {
     Registry::each(|registry| {
         let image = registry.push_image("a", "v1", b"layer");
         let absent = Digest::sha256(b"absent");
+        let absent_text = absent.to_string();
         let sparse =
             content::image_manifest(&Descriptor::of(media_type::OCI_CONFIG, b"absent"), &[], json!({}))
                 .to_string();
         let put =
             |reference: &str, body: &[u8]| registry.put_manifest("a", reference, &image.media_type, body);
-        for (answer, status, code) in [
+        let session = registry
+            .request("POST", "/v2/a/blobs/uploads/", &[], b"")
+            .expect(202)
+            .location();
+        let chunk = |range: &str| registry.request("PATCH", &session, &[("Content-Range", range)], b"0123");
+        let layer = format!("/v2/a/blobs/{}", Digest::sha256(b"layer"));
+        let on_tag = [
+            ("If-None-Match", "*"),
+            ("Content-Type", image.media_type.as_str()),
+        ];
+        for (answer, status, code, named) in [
             (
                 registry.get(&format!("/v2/a/blobs/{absent}")),
                 404,
                 ErrorCode::BlobUnknown,
+                absent_text.as_str(),
             ),
             (
                 registry.get("/v2/a/blobs/uploads/nothing"),
                 404,
                 ErrorCode::BlobUploadUnknown,
+                "nothing",
             ),
+            (chunk("x-y"), 400, ErrorCode::BlobUploadInvalid, "x-y"),
+            (chunk("7-10"), 416, ErrorCode::BlobUploadInvalid, "7"),
+            (chunk("0-8"), 400, ErrorCode::SizeInvalid, "9"),
             (
                 registry.push_blob_as("a", b"x", "sha256:x"),
                 400,
                 ErrorCode::DigestInvalid,
+                "sha256:x",
+            ),
+            (
+                registry.push_blob_as("a", b"x", "md5:9a0364b9e99bb480dd25e1f0284c8555"),
+                400,
+                ErrorCode::DigestInvalid,
+                "md5",
+            ),
+            (
+                registry.push_blob_as("a", b"x", &absent_text),
+                400,
+                ErrorCode::DigestInvalid,
+                &absent_text,
+            ),
+            (
+                registry.request("PUT", &session, &[], b""),
+                400,
+                ErrorCode::DigestInvalid,
+                "digest",
             ),
             (
                 registry.get(&format!("/v2/a/manifests/{absent}")),
                 404,
                 ErrorCode::ManifestUnknown,
+                &absent_text,
             ),
-            (put("v2", b"{"), 400, ErrorCode::ManifestInvalid),
-            (put("v2", sparse.as_bytes()), 404, ErrorCode::ManifestBlobUnknown),
-            (put(".v2", &image.body), 400, ErrorCode::TagInvalid),
-            (registry.get("/v2/nowhere/tags/list"), 404, ErrorCode::NameUnknown),
-            (registry.get("/v2/A/tags/list"), 400, ErrorCode::NameInvalid),
+            (put("v2", b"{"), 400, ErrorCode::ManifestInvalid, "line 1"),
+            (
+                put("v2", br#"{"schemaVersion":2,"layers":[]}"#),
+                400,
+                ErrorCode::ManifestInvalid,
+                "config",
+            ),
+            (
+                put("v2", sparse.as_bytes()),
+                404,
+                ErrorCode::ManifestBlobUnknown,
+                &absent_text,
+            ),
+            (put(".v2", &image.body), 400, ErrorCode::TagInvalid, ".v2"),
+            (
+                put("v2", &vec![b' '; oci::MAX_MANIFEST_BYTES + 1]),
+                413,
+                ErrorCode::SizeInvalid,
+                "4194304",
+            ),
+            (
+                registry.request("PUT", "/v2/a/manifests/v1", &on_tag, &image.body),
+                412,
+                ErrorCode::PreconditionFailed,
+                "v1",
+            ),
+            (
+                registry.request("GET", &layer, &[("Range", "bytes=5-")], b""),
+                416,
+                ErrorCode::RangeInvalid,
+                "5",
+            ),
+            (
+                registry.get("/v2/nowhere/tags/list"),
+                404,
+                ErrorCode::NameUnknown,
+                "nowhere",
+            ),
+            (
+                registry.get("/v2/A/tags/list"),
+                400,
+                ErrorCode::NameInvalid,
+                "\"A\"",
+            ),
+            (
+                registry.get("/v2/a%2fb/tags/list"),
+                400,
+                ErrorCode::NameInvalid,
+                "/v2/a%2fb/tags/list",
+            ),
+            (
+                registry.get("/v2/a/tags/list?n=many"),
+                400,
+                ErrorCode::PaginationNumberInvalid,
+                "many",
+            ),
             (
                 registry.request("POST", "/v2/a/manifests/v1", &[], b""),
                 405,
                 ErrorCode::Unsupported,
+                "PUT",
+            ),
+            (
+                registry.get("/v2/a/nothing"),
+                404,
+                ErrorCode::Unsupported,
+                "/v2/a/nothing",
             ),
         ] {
             let answer = answer.expect(status);
             assert_eq!(answer.error_code(), code.name(), "{}", answer.text());
             assert_eq!(answer.header("content-type"), Some("application/json"));
-            let message = answer.json()["errors"][0]["message"]
-                .as_str()
-                .expect("a message")
-                .to_owned();
+            let error = answer.json()["errors"][0].clone();
+            let message = error["message"].as_str().expect("a message");
             assert!(message.len() > 10, "{message}");
+            assert!(
+                error["detail"].to_string().contains(named),
+                "{named} in the detail of {}",
+                answer.text()
+            );
         }
     });
+}
+
+#[test]
+fn an_answer_of_429_should_include_retry_after() {
+    let mut config = Config::current();
+    config.http.limits.clientuploads = 1;
+    let registry = Registry::start(config);
+    let begin = || registry.request("POST", "/v2/a/blobs/uploads/", &[], b"");
+    begin().expect(202);
+    let refused = begin().expect(429);
+    assert_eq!(refused.error_code(), "TOOMANYREQUESTS");
+    let seconds = refused.header("retry-after").expect("when to come back");
+    assert!(seconds.parse::<u32>().is_ok_and(|n| n > 0), "{seconds}");
 }

@@ -350,3 +350,54 @@ fn the_base_path_answers_200_to_show_that_the_specification_is_implemented() {
         registry.get("/v1/").expect(404);
     });
 }
+
+#[test]
+fn a_head_should_be_answered_as_a_get_without_its_body_wherever_there_is_a_get() {
+    Registry::each(|registry| {
+        let image = registry.push_image("a", "v1", b"layer");
+        registry.push_image("a", "v2", b"layer");
+        let layer = Digest::sha256(b"layer");
+        let session = registry
+            .request("POST", "/v2/a/blobs/uploads/", &[], b"")
+            .expect(202)
+            .location();
+        for path in [
+            "/v2/",
+            "/v2/_catalog",
+            "/v2/_catalog?n=1",
+            "/v2/a/tags/list",
+            "/v2/a/tags/list?n=1",
+            "/v2/nowhere/tags/list",
+            "/v2/a/manifests/v1",
+            "/v2/a/manifests/nothing",
+            &format!("/v2/a/manifests/{}", image.digest),
+            &format!("/v2/a/blobs/{layer}"),
+            &format!("/v2/b/blobs/{layer}"),
+            &format!("/v2/a/referrers/{}", image.digest),
+            &format!("/v2/a/_oci/artifacts/referrers?digest={}", image.digest),
+            "/v2/_oci/ext/discover",
+            "/v2/a/_oci/ext/discover",
+            &session,
+            "/livez",
+            "/readyz",
+        ] {
+            // On one connection: a body that should not be there would be read as the next answer.
+            let mut connection = testkit::http::Connection::open(registry.address());
+            let head = connection.exchange(&Request::new("HEAD", path));
+            let get = connection.exchange(&Request::new("GET", path));
+            assert_eq!(head.status, get.status, "{path}");
+            assert!(head.body.is_empty(), "{path}");
+            for header in [
+                "content-type",
+                "content-length",
+                "docker-content-digest",
+                "etag",
+                "link",
+                "location",
+                "range",
+            ] {
+                assert_eq!(head.header(header), get.header(header), "{header} of {path}");
+            }
+        }
+    });
+}

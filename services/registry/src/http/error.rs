@@ -9,6 +9,14 @@ use actix_web::{
 use oci::{Digest, DigestError, ErrorCode, ErrorEntry, ErrorEnvelope, NameError, name::ManifestRefError};
 use serde_json::{Value, json};
 
+/// When a client that was told to come back later should: an upload takes seconds, and a registry that stops is soon back.
+///
+/// Source: OCI distribution-spec main, "Error Codes": a 429 should say.
+const RETRY_AFTER_SECONDS: u64 = 10;
+
+/// How many characters of a path a refusal repeats.
+const MAX_TOLD_PATH: usize = 300;
+
 /// Why a request is not answered as its sender hoped.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
@@ -126,7 +134,16 @@ impl ApiError {
                 NameError::Repository { text } => Refusal::of(C::NameInvalid, json!({"name": text})),
                 NameError::Tag { text } => Refusal::of(C::TagInvalid, json!({"tag": text})),
             },
-            ApiError::Digest(_) | ApiError::DigestMissing => Refusal::of(C::DigestInvalid, none),
+            ApiError::Digest(error) => Refusal::of(
+                C::DigestInvalid,
+                match error {
+                    DigestError::Malformed { text } | DigestError::WrongDigits { text, .. } => {
+                        json!({"digest": text})
+                    }
+                    DigestError::UnsupportedAlgorithm { algorithm } => json!({"algorithm": algorithm}),
+                },
+            ),
+            ApiError::DigestMissing => Refusal::of(C::DigestInvalid, json!({"parameter": "digest"})),
             ApiError::NoRoute | ApiError::NoReferrers => Refusal::with_status(C::Unsupported, 404, none),
             ApiError::MethodNotAllowed { allowed } => {
                 Refusal::of(C::Unsupported, json!({"allowed": allowed}))
@@ -152,7 +169,7 @@ impl ApiError {
 
     /// The answer, and a line in the log if it is our fault.
     pub(super) fn respond(&self, request: &HttpRequest) -> HttpResponse {
-        let refusal = self.refusal();
+        let mut refusal = self.refusal();
         let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let ours = status.is_server_error();
         if ours {
@@ -167,7 +184,15 @@ impl ApiError {
                 chain(self)
             );
         }
+        if refusal.detail.is_null() {
+            // What is about no other thing is about what was asked for.
+            let path: String = request.path().chars().take(MAX_TOLD_PATH).collect();
+            refusal.detail = json!({"path": path});
+        }
         let mut response = HttpResponse::build(status);
+        if matches!(refusal.code, ErrorCode::TooManyRequests | ErrorCode::Unavailable) {
+            response.insert_header((header::RETRY_AFTER, RETRY_AFTER_SECONDS));
+        }
         match self {
             ApiError::MethodNotAllowed { allowed } => {
                 response.insert_header((header::ALLOW, *allowed));
