@@ -85,6 +85,9 @@ pub enum ApiError {
         /// What the transport says.
         reason: String,
     },
+    /// So many large manifests are under way that there is no memory for another.
+    #[error("too many large manifests are being pushed at once: try again")]
+    Crowded,
     /// The body came too slowly, or not on.
     #[error("the rest of the body did not come in time: upload it again, or go on with the session")]
     BodyTimeout,
@@ -162,6 +165,7 @@ impl ApiError {
             }
             ApiError::RangeOutside { size } => Refusal::of(C::RangeInvalid, json!({"size": size})),
             ApiError::BodyBroken { .. } => Refusal::of(C::BlobUploadInvalid, none),
+            ApiError::Crowded => Refusal::of(C::TooManyRequests, none),
             ApiError::BodyTimeout => Refusal::with_status(C::BlobUploadInvalid, 408, none),
             ApiError::Stopping => Refusal::of(C::Unavailable, none),
         }

@@ -1,6 +1,8 @@
 //! Manifests over HTTP.
 
-use super::{Answer, ApiError, Request, blocking, body, names, pieces, request, small_change, value};
+use super::{
+    Answer, ApiError, Request, blocking, body, body::Collected, names, pieces, request, small_change, value,
+};
 use crate::domain::{Error, Manifest, ManifestPush};
 use actix_web::{
     HttpResponse,
@@ -86,7 +88,7 @@ pub(super) async fn put(request: &Request<'_>, name: &str, reference: &str, payl
     let reference = request::reference(reference)?;
     let tags = tags(request)?;
     let limit = request.registry.limits().max_manifest_bytes;
-    let body = body::collect(request, payload, limit)
+    let Collected { bytes, share: _share } = body::collect(request, payload, limit)
         .await?
         .ok_or(Error::ManifestTooLarge { limit })?;
     let push = ManifestPush {
@@ -94,7 +96,7 @@ pub(super) async fn put(request: &Request<'_>, name: &str, reference: &str, payl
         reference,
         tags: tags.clone(),
         content_type: request.header(&header::CONTENT_TYPE).map(without_parameters),
-        body,
+        body: bytes,
         expect: request.expect(),
     };
     let len = push.body.len();
