@@ -147,7 +147,8 @@ impl ManifestView {
         raw.check(kind)?;
         Ok(ManifestView {
             kind,
-            config: raw.config,
+            // In any other kind it is one of the fields that are kept unread.
+            config: raw.config.filter(|_| kind.is_image()),
             blobs: if kind == ManifestKind::Artifact {
                 raw.blobs
             } else {

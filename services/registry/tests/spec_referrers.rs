@@ -196,8 +196,10 @@ fn the_artifact_type_must_be_the_manifest_s_own_else_the_config_s_media_type_and
             json!("application/vnd.example.list"),
         ),
         (5, content::index(&[], json!({})), Value::Null),
+        // An index has no config: there, it is a field like any that is not known.
+        (6, content::index(&[], json!({"config": config})), Value::Null),
         (
-            6,
+            7,
             content::artifact_manifest("application/vnd.example.artifact", &[], json!({})),
             json!("application/vnd.example.artifact"),
         ),
@@ -415,4 +417,93 @@ fn on_enabling_the_api_what_is_there_must_be_listed_by_field_and_by_digest_tag()
             .get(&format!("/v2/a/manifests/{}", by_field.digest))
             .expect(200);
     }
+}
+
+#[test]
+fn a_referrer_whose_descriptor_does_not_fit_one_manifest_is_listed_all_the_same_in_a_page_that_does() {
+    let registry = Registry::complete();
+    // All but the annotation is as short as it may be: the page has more around the descriptor.
+    let filled = |size: usize| {
+        let bare =
+            json!({"schemaVersion": 2, "manifests": [], "subject": absent(), "annotations": {"n": ""}})
+                .to_string();
+        let filler = "x".repeat(size - bare.len());
+        bare.replace("\"n\":\"\"", &format!("\"n\":\"{filler}\""))
+    };
+    let small = registry.push_image_with("a", "", b"layer", json!({"subject": absent()}));
+    let mut pushed = vec![small.digest.to_string()];
+    for size in [oci::MAX_MANIFEST_BYTES, oci::MAX_MANIFEST_BYTES - 700] {
+        let body = filled(size);
+        assert_eq!(body.len(), size);
+        let answer = registry.put_manifest("a", &format!("v{size}"), media_type::OCI_INDEX, body.as_bytes());
+        answer.expect(201);
+        pushed.push(Digest::sha256(body.as_bytes()).to_string());
+    }
+    let mut next = Some(format!("/v2/a/referrers/{}", absent().digest));
+    let mut listed = Vec::new();
+    while let Some(path) = next {
+        let page = registry.get(&path).expect(200);
+        assert!(page.body.len() <= oci::MAX_MANIFEST_BYTES, "{}", page.body.len());
+        let list = page.json();
+        listed.extend(
+            list["manifests"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|m| m["digest"].as_str().unwrap().to_owned()),
+        );
+        next = page
+            .header("link")
+            .map(|link| oci::headers::next_link(link).unwrap().to_owned());
+    }
+    listed.sort_unstable();
+    pushed.sort_unstable();
+    assert_eq!(listed, pushed);
+}
+
+#[test]
+fn a_digest_tag_of_a_sha512_subject_is_cut_to_64_digits_and_shows_in_the_answers() {
+    let registry = Registry::complete();
+    let image = registry.push_image("a", "", b"subject");
+    let subject = Digest::of(oci::Algorithm::Sha512, &image.body);
+    registry
+        .put_manifest("a", &subject.to_string(), &image.media_type, &image.body)
+        .expect(201);
+    let by_field = registry.push_image_with(
+        "a",
+        "",
+        b"one",
+        json!({"subject": Descriptor::new(media_type::OCI_MANIFEST, subject, image.body.len() as u64)}),
+    );
+    let by_tag = registry.push_image("a", "", b"two");
+    let digest_tag = format!("sha512-{}", &subject.hex()[..64]);
+    registry.push_manifest(
+        "a",
+        &digest_tag,
+        &content::index(&[by_tag.descriptor()], json!({})),
+    );
+    let mut expected = [by_field.digest.to_string(), by_tag.digest.to_string()];
+    expected.sort_unstable();
+    let mut listed = registry.referrers("a", &subject);
+    listed.sort_unstable();
+    assert_eq!(listed, expected);
+}
+
+#[test]
+fn a_read_only_registry_lists_what_a_store_without_an_index_has() {
+    let mut registry = Registry::current();
+    let subject = registry.push_image("a", "v1", b"subject");
+    let by_field = registry.push_image_with("a", "", b"one", json!({"refers": subject.descriptor()}));
+    let mut read_only = registry::Config::complete();
+    read_only.storage.maintenance.readonly.enabled = true;
+    registry.restart_as(read_only);
+    assert_eq!(
+        registry.referrers("a", &subject.digest),
+        [by_field.digest.to_string()]
+    );
+    registry.restart_as(registry::Config::complete());
+    assert_eq!(
+        registry.referrers("a", &subject.digest),
+        [by_field.digest.to_string()]
+    );
 }

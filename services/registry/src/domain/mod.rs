@@ -32,7 +32,7 @@ pub use gc::{Collect, Collected, Garbage};
 pub use manifests::{Kept, Manifest};
 pub use purge::{Abandoned, Purged};
 pub use push::{Expect, ManifestPush, Pushed};
-pub use referrers::{ReferrerPage, ReferrerQuery};
+pub use referrers::{MAX_PAGE_BYTES, ReferrerPage, ReferrerQuery};
 pub use sessions::Client;
 pub use tags::Page;
 pub use upgrade::Indexed;

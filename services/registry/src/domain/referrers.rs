@@ -5,7 +5,7 @@
 //!
 //! What old clients list under a subject's digest tag is merged in, as long as the tag is there.
 
-use super::{Manifest, Registry, Result};
+use super::{Error, Manifest, Registry, Result};
 use crate::storage::Key;
 use bytes::Bytes;
 use oci::{Descriptor, Digest, ManifestView, RepositoryName, digest_tag};
@@ -17,6 +17,12 @@ use std::{
 
 /// What an entry costs in memory beside its descriptor, in bytes, about.
 const ENTRY_BYTES: usize = 160;
+
+/// The most bytes of descriptors in an answer, so that a client that takes manifests of 4 MiB can read the whole of it. What
+/// stands around them takes less than 512 bytes.
+///
+/// Source: OCI distribution-spec 1.1, "Listing Referrers": a list that does not fit one manifest has pages.
+pub const MAX_PAGE_BYTES: usize = oci::MAX_MANIFEST_BYTES - 512;
 
 /// A question for referrers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -243,8 +249,7 @@ impl Registry {
         if subjects.is_empty() {
             return Vec::new();
         }
-        let descriptor = listed_descriptor(manifest, view);
-        let json = to_json(&descriptor);
+        let (descriptor, json) = fitting(listed_descriptor(manifest, view));
         subjects
             .iter()
             .map(|subject| ReferrerEntry {
@@ -330,6 +335,10 @@ impl Registry {
 
     fn load_referrers(&self, name: &RepositoryName, subject: &Digest) -> Result<Listed> {
         let mut list = Listed::default();
+        if !self.has_index()? {
+            self.read_referrers(name, subject, &mut list)?;
+            return Ok(list);
+        }
         for digest in self.storage().referrers(name, subject)? {
             let Some(json) = self
                 .storage()
@@ -352,6 +361,30 @@ impl Registry {
         Ok(list)
     }
 
+    /// Finds the referrers of a subject in the manifests themselves: the store has no index of them, and this registry may not
+    /// write one.
+    fn read_referrers(&self, name: &RepositoryName, subject: &Digest, list: &mut Listed) -> Result<()> {
+        for digest in self.storage().manifests(name)? {
+            let manifest = match self.read_manifest(name, &digest) {
+                Ok(Some(manifest)) => manifest,
+                Ok(None) | Err(Error::Damaged { .. }) => continue,
+                Err(error) => return Err(error),
+            };
+            let Ok(view) = manifest.view() else { continue };
+            for entry in self.referrer_entries(&manifest, &view) {
+                if entry.subject == *subject {
+                    list.insert(
+                        digest,
+                        Source::Manifest,
+                        entry.artifact_type.as_deref(),
+                        entry.json,
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Puts what the digest tag lists now in the place of what it listed before.
     fn merge_tag(&self, name: &RepositoryName, list: &mut Listed, tag: Option<Digest>) -> Result<()> {
         let before: Vec<Digest> = list
@@ -369,8 +402,7 @@ impl Registry {
                 }
                 match self.manifest_by_digest(name, &told.digest)? {
                     Some(manifest) => {
-                        let descriptor = described_by_tag(&manifest, told);
-                        let json = to_json(&descriptor);
+                        let (descriptor, json) = fitting(described_by_tag(&manifest, told));
                         list.insert(
                             manifest.digest,
                             Source::Tag,
@@ -418,6 +450,21 @@ fn described_by_tag(manifest: &Manifest, told: Descriptor) -> Descriptor {
         }
     }
     descriptor
+}
+
+/// A descriptor as it can be listed, and its JSON. Where annotations of megabytes would not fit a page, it is listed without
+/// them, and without a type of megabytes too: better than not at all, and the manifest has both.
+fn fitting(mut descriptor: Descriptor) -> (Descriptor, Bytes) {
+    let mut json = to_json(&descriptor);
+    if json.len() > MAX_PAGE_BYTES {
+        descriptor.annotations = None;
+        json = to_json(&descriptor);
+    }
+    if json.len() > MAX_PAGE_BYTES {
+        descriptor.artifact_type = None;
+        json = to_json(&descriptor);
+    }
+    (descriptor, json)
 }
 
 /// A descriptor has only texts, numbers and maps with text keys, which always have JSON.

@@ -40,15 +40,13 @@ pub struct Indexed {
 impl Registry {
     /// Brings the referrer index up to date if need be; what that came to, or `None` if there was nothing to do.
     pub(super) fn upgrade(&self) -> Result<Option<Indexed>> {
-        let note = self.storage().record(&INDEX_NOTE)?;
-        let is_complete = note.as_deref() == Some(INDEX_FORM);
         if !self.0.capabilities.referrers {
-            if note.is_some() && !self.0.capabilities.read_only {
+            if self.storage().record(&INDEX_NOTE)?.is_some() && !self.0.capabilities.read_only {
                 self.storage().commit(&[Change::Remove(INDEX_NOTE)])?;
             }
             return Ok(None);
         }
-        if is_complete || self.0.capabilities.read_only {
+        if self.0.capabilities.read_only || self.has_index()? {
             return Ok(None);
         }
         let mut indexed = Indexed::default();
@@ -58,6 +56,12 @@ impl Registry {
         self.storage()
             .commit(&[Change::Put(INDEX_NOTE, Bytes::from_static(INDEX_FORM))])?;
         Ok(Some(indexed))
+    }
+
+    /// Whether the store has a complete index. One that is read-only may be without it for as long as it is open.
+    pub(super) fn has_index(&self) -> Result<bool> {
+        let note = self.storage().record(&INDEX_NOTE)?;
+        Ok(note.as_deref() == Some(INDEX_FORM))
     }
 
     fn index_repository(&self, name: &RepositoryName, indexed: &mut Indexed) -> Result<()> {

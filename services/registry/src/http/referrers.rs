@@ -1,12 +1,9 @@
 //! The referrers API, on both of its paths.
 
 use super::{Answer, ApiError, Request, blocking, names, pieces, request};
-use crate::domain::ReferrerQuery;
+use crate::domain::{MAX_PAGE_BYTES, ReferrerQuery};
 use actix_web::{HttpResponse, http::header};
 use oci::{Digest, Route, manifest::ANNOTATION_FILTERS_APPLIED, media_type, routes::query_value};
-
-/// Bytes of an answer beside its descriptors, at most: what stands around the array, with the filter's annotation.
-const AROUND_BYTES: usize = 512;
 
 /// `GET /v2/<name>/referrers/<digest>`
 ///
@@ -55,7 +52,7 @@ fn query(
             .filter(|t| !t.is_empty())
             .map(|t| t.replace(' ', "+")),
         last: request.query_digest("last")?,
-        max_bytes: oci::MAX_MANIFEST_BYTES - AROUND_BYTES,
+        max_bytes: MAX_PAGE_BYTES,
         max_count: request.query_count()?.filter(|n| *n > 0),
     })
 }
