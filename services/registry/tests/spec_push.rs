@@ -7,6 +7,7 @@
 )]
 
 use oci::{Algorithm, Descriptor, Digest, media_type, routes::query_value};
+use registry::config::Required;
 use serde_json::json;
 use testkit::{
     Registry, content,
@@ -580,6 +581,57 @@ fn sparse_content_is_taken_where_the_configuration_allows_it() {
         &content::image_manifest(&missing, std::slice::from_ref(&missing), json!({})),
     );
     registry.push_manifest("a", "index", &content::index(&[missing], json!({})));
+}
+
+#[test]
+fn images_and_indexes_may_be_sparse_each_for_itself() {
+    let missing = Descriptor::of(media_type::OCI_LAYER, b"missing");
+    let image = content::image_manifest(&missing, std::slice::from_ref(&missing), json!({}));
+    let index = content::index(std::slice::from_ref(&missing), json!({}));
+    for (of_images, of_indexes) in [
+        (Required::None, Required::All),
+        (Required::All, Required::None),
+        (Required::None, Required::None),
+    ] {
+        let mut config = registry::Config::current();
+        config.validation.manifests.images.blobs = of_images;
+        config.validation.manifests.indexes.platforms = of_indexes;
+        let registry = Registry::start(config);
+        for (kind, manifest, required) in [
+            (media_type::OCI_MANIFEST, &image, of_images),
+            (media_type::OCI_INDEX, &index, of_indexes),
+        ] {
+            let answer = registry.put_manifest("a", "v1", kind, manifest.to_string().as_bytes());
+            match required {
+                Required::None => answer.expect(201),
+                Required::All => answer.expect(404),
+            };
+        }
+    }
+}
+
+#[test]
+fn the_limit_of_manifests_is_what_the_configuration_says() {
+    for limit in [1000, 6 << 20] {
+        let mut config = registry::Config::current();
+        config.http.limits.manifest = registry::config::ByteCount(limit as u64);
+        let mut registry = Registry::start(config);
+        let padded = |size: usize| {
+            let mut body = content::index(&[], json!({})).to_string().into_bytes();
+            body.resize(size, b' ');
+            body
+        };
+        let put =
+            |tag: &str, size: usize| registry.put_manifest("a", tag, media_type::OCI_INDEX, &padded(size));
+        put("largest", limit).expect(201);
+        put("larger", limit + 1).expect(413);
+        // What was accepted once is served under another limit, too.
+        registry.restart_as(registry::Config::current());
+        assert_eq!(
+            registry.get("/v2/a/manifests/largest").expect(200).body.len(),
+            limit
+        );
+    }
 }
 
 #[test]

@@ -10,6 +10,10 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
+/// A stored manifest that is larger is damaged: it is read into memory whole. It may be larger than what is accepted today, as
+/// the limit may have been higher.
+const MAX_STORED_BYTES: u64 = 256 << 20;
+
 /// A manifest as it was pushed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
@@ -140,7 +144,7 @@ impl Registry {
         let Some(content) = self.stored_content(digest)? else {
             return Err(Error::Damaged { digest: *digest });
         };
-        if content.len() > self.0.limits.max_manifest_bytes.max(oci::MAX_MANIFEST_BYTES) as u64 {
+        if content.len() > (self.0.limits.max_manifest_bytes as u64).max(MAX_STORED_BYTES) {
             return Err(Error::Damaged { digest: *digest });
         }
         Ok(Some(Manifest::new(
