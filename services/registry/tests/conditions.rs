@@ -46,14 +46,21 @@ fn a_tag_moves_only_if_it_is_what_the_writer_expects() {
     assert_eq!(server.get("/v2/a/manifests/t").text(), empty);
     assert_eq!(put(&server, "t", &full, "If-Match", &etag(&empty)).status, 201);
     assert_eq!(server.get("/v2/a/manifests/t").text(), full);
-    let delete = |value: &str| {
+    let delete = |header: &str, value: &str| {
         server
-            .send(Request::new("DELETE", "/v2/a/manifests/t").header("If-Match", value))
+            .send(Request::new("DELETE", "/v2/a/manifests/t").header(header, value))
             .status
     };
-    assert_eq!(delete(&etag(&empty)), 412);
-    assert_eq!(delete(&etag(&full)), 202);
-    assert_eq!(delete("*"), 412);
+    assert_eq!(delete("If-Match", &etag(&empty)), 412);
+    assert_eq!(delete("If-None-Match", "*"), 412);
+    assert_eq!(
+        server.get("/v2/a/manifests/t").text(),
+        full,
+        "what was lost changes nothing"
+    );
+    assert_eq!(delete("If-Match", &etag(&full)), 202);
+    assert_eq!(delete("If-Match", "*"), 412);
+    assert_eq!(delete("If-None-Match", "*"), 404);
 }
 
 #[test]

@@ -6,7 +6,7 @@ mod support;
 use bytes::Bytes;
 use oci::{Digest, RepositoryName, Tag, digest_tag, media_type};
 use registry::domain::{Collect, Collected, Damage, Garbage, Limits, Registry, Verify};
-use registry::storage::{Change, Durability, Key, Records, filesystem::Filesystem, memory::Memory};
+use registry::storage::{Change, Contents, Durability, Key, Records, filesystem::Filesystem, memory::Memory};
 use std::{
     path::Path,
     sync::Arc,
@@ -342,6 +342,59 @@ fn what_can_be_rebuilt_is_rebuilt() {
         server.get("/v2/a/tags/list").json()["tags"],
         serde_json::json!(["v"])
     );
+}
+
+#[test]
+fn what_is_lost_is_told_with_all_that_misses_it_and_repair_takes_away_what_leads_nowhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::on_folder(folder.path(), complete());
+    let (image, _) = server.push_image("a", "v", b"layer");
+    let (child, _) = server.push_image("a", "child", b"layer of the child");
+    let list = index(&[child]);
+    server.push_manifest("a", "index", media_type::OCI_INDEX, &list);
+    let list = Digest::sha256(list.as_bytes());
+    drop(server);
+    let (name, layer) = (RepositoryName::parse("a").unwrap(), Digest::sha256(b"layer"));
+    let no_manifest = Digest::sha256(b"no manifest");
+    for lost in [layer, child] {
+        store(folder.path()).remove_content(&lost).unwrap();
+    }
+    change(
+        folder.path(),
+        &[
+            Change::Content(no_manifest, Bytes::from_static(b"no manifest")),
+            Change::Put(
+                Key::Manifest(name.clone(), no_manifest),
+                Bytes::from_static(media_type::OCI_MANIFEST.as_bytes()),
+            ),
+        ],
+    );
+
+    let misses = |manifest, missing| Damage::Incomplete {
+        name: name.clone(),
+        manifest,
+        missing,
+    };
+    let for_ever = [
+        Damage::ManifestUnreadable(name.clone(), no_manifest),
+        misses(image, layer),
+        misses(list, child),
+    ];
+    let repaired = [
+        Damage::BlobLost(name.clone(), layer),
+        Damage::ManifestLost(name.clone(), child),
+        Damage::TagDangling(name.clone(), Tag::parse("child").unwrap()),
+    ];
+    for repair in [false, true] {
+        let found = damages(&open(folder.path()), repair);
+        assert_eq!(found.len(), 6, "{found:?}");
+        for damage in for_ever.iter().chain(&repaired) {
+            assert!(found.contains(damage), "{damage} in {found:?}");
+        }
+    }
+    let left = damages(&open(folder.path()), true);
+    assert_eq!(left.len(), 3, "{left:?}");
+    assert!(for_ever.iter().all(|damage| left.contains(damage)), "{left:?}");
 }
 
 #[test]

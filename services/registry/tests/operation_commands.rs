@@ -506,3 +506,72 @@ fn an_upgrade_in_place_is_told_in_the_log_with_counts() {
         "{log}"
     );
 }
+
+#[test]
+fn serve_without_a_file_keeps_its_content_in_the_platform_s_data_directory() {
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().join("data");
+    // Where the platform keeps data is told by one of these.
+    let of_the_platform = |command: &mut Command| {
+        command
+            .env("HOME", home.path())
+            .env("XDG_DATA_HOME", &data)
+            .env("LOCALAPPDATA", &data);
+    };
+    let mut command = program();
+    of_the_platform(&mut command);
+    let mut child = command
+        .arg("serve")
+        .env("REGISTRY_HTTP_ADDR", "127.0.0.1:0")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the executable");
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(line.contains("registry listens on http://127.0.0.1:"), "{line}");
+    let below = |folder: &Path| folder.join("referrers-lab/registry");
+    let places = [
+        below(&data),
+        below(&home.path().join("Library/Application Support")),
+    ];
+    assert!(places.iter().any(|place| place.is_dir()), "{places:?}");
+}
+
+#[test]
+fn a_failure_of_ours_is_told_once_in_the_log_with_the_id_of_its_request() {
+    let (folder, file) = folder("log: {formatter: json}\n");
+    let content = [b'c'; 20_000];
+    let digest = Digest::sha256(&content);
+    let served = Served::start(&file, &[]);
+    let push = format!("/v2/a/blobs/uploads/?digest={digest}");
+    request(served.address, "POST", &push, &[], &content).expect(201);
+    let hex = digest.hex();
+    let blobs = folder.path().join("storage/blobs/sha256").join(&hex[..2]);
+    // A folder where the content's file should be.
+    std::fs::remove_file(blobs.join(&hex)).unwrap();
+    std::fs::create_dir(blobs.join(&hex)).unwrap();
+    let failed = request(served.address, "GET", &format!("/v2/a/blobs/{digest}"), &[], b"").expect(500);
+    request(served.address, "GET", "/v2/a/manifests/nothing", &[], b"").expect(404);
+    served.terminate();
+    let (_, log) = served.wait();
+    let errors: Vec<serde_json::Value> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{line}: {e}")))
+        .filter(|line: &serde_json::Value| {
+            line["level"]
+                .as_str()
+                .is_some_and(|l| l.eq_ignore_ascii_case("error"))
+        })
+        .collect();
+    assert_eq!(errors.len(), 1, "{log}");
+    let told = errors[0]["message"].as_str().unwrap();
+    assert!(
+        told.contains(failed.header("x-request-id").unwrap()) && told.contains(&digest.to_string()),
+        "{told}"
+    );
+}

@@ -475,6 +475,78 @@ fn metrics_count_what_happens() {
 }
 
 #[test]
+fn garbage_is_collected_at_intervals_beside_traffic_and_counted() {
+    let mut config = Config::complete();
+    config.storage.maintenance.gc.enabled = true;
+    config.storage.maintenance.gc.interval = "20ms".parse().unwrap();
+    // Long enough for the pushes of this test, which put their blobs first.
+    config.storage.maintenance.gc.grace = "1s".parse().unwrap();
+    let registry = with_debug(config);
+    let kept = registry.push_image("a", "v1", b"kept");
+    let signature = registry.push_image_with(
+        "a",
+        "",
+        b"signature",
+        serde_json::json!({"subject": kept.descriptor()}),
+    );
+    let orphan = format!("/v2/a/blobs/{}", registry.push_blob("a", &[7; 5000]));
+    let started = std::time::Instant::now();
+    while registry.get(&orphan).status != 404 {
+        assert!(started.elapsed().as_secs() < 30, "nothing is collected");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    while metric(&registry, "registry_gc_removed_bytes_total") < 5000.0 {
+        assert!(started.elapsed().as_secs() < 30, "nothing is counted");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    assert!(metric(&registry, "registry_gc_removed_total") >= 1.0);
+    // A tag keeps its manifest, and a manifest that stays keeps what refers to it.
+    for reference in [
+        "v1".to_owned(),
+        kept.digest.to_string(),
+        signature.digest.to_string(),
+    ] {
+        registry.get(&format!("/v2/a/manifests/{reference}")).expect(200);
+    }
+    assert_eq!(
+        registry.referrers("a", &kept.digest),
+        [signature.digest.to_string()]
+    );
+}
+
+#[test]
+fn metrics_are_where_the_configuration_says_and_nowhere_where_it_says_no() {
+    for (prometheus, found) in [
+        (
+            Prometheus {
+                enabled: true,
+                path: "/numbers".to_owned(),
+            },
+            Some("/numbers"),
+        ),
+        (
+            Prometheus {
+                enabled: false,
+                path: "/metrics".to_owned(),
+            },
+            None,
+        ),
+    ] {
+        let mut config = Config::current();
+        config.http.debug = Some(Debug {
+            addr: Listen::loopback(0),
+            prometheus,
+        });
+        let registry = Registry::start(config);
+        for path in ["/metrics", "/numbers"] {
+            let page = testkit::http::request(registry.debug_address().unwrap(), "GET", path, &[], b"");
+            let status = if found == Some(path) { 200 } else { 404 };
+            page.expect(status);
+        }
+    }
+}
+
+#[test]
 fn a_reader_that_reads_nothing_is_ended() {
     let mut config = Config::current();
     config.http.limits.bodytimeout = Duration::seconds(1);

@@ -441,6 +441,7 @@ mod tests {
     fn an_empty_file_is_the_defaults() {
         assert_eq!(load("", &[]), Ok(Config::default()));
         assert_eq!(load("version: 0.1\n", &[]), Ok(Config::default()));
+        assert_eq!(Config::default().http.addr.to_string(), "127.0.0.1:5000");
     }
 
     #[test]
