@@ -513,16 +513,61 @@ fn missing_content_must_be_manifest_blob_unknown_naming_each() {
 }
 
 #[test]
+fn thousands_of_missing_contents_are_all_named_in_an_answer_no_larger_than_the_manifest() {
+    Registry::each(|registry| {
+        let missing: Vec<Descriptor> = (0..5000)
+            .map(|n: u32| Descriptor::of(media_type::OCI_MANIFEST, &n.to_le_bytes()))
+            .collect();
+        let index = content::index(&missing, json!({})).to_string();
+        let refused = registry
+            .put_manifest("a", "v1", media_type::OCI_INDEX, index.as_bytes())
+            .expect(404);
+        assert!(refused.body.len() < index.len(), "{}", refused.body.len());
+        let text = refused.text();
+        for descriptor in &missing {
+            assert!(
+                text.contains(&descriptor.digest.to_string()),
+                "{}",
+                descriptor.digest
+            );
+        }
+        for error in refused.json()["errors"].as_array().unwrap() {
+            assert_eq!(error["code"], "MANIFEST_BLOB_UNKNOWN");
+        }
+    });
+}
+
+#[test]
 fn non_distributable_layers_with_urls_need_not_exist() {
     Registry::each(|registry| {
         registry.push_blob("a", b"{}");
-        let mut layer = Descriptor::of(
-            "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
-            b"foreign",
-        );
-        layer.urls = Some(vec!["https://example.com/layer".to_owned()]);
         let config = Descriptor::of(media_type::OCI_CONFIG, b"{}");
-        registry.push_manifest("a", "v1", &content::image_manifest(&config, &[layer], json!({})));
+        let urls = Some(vec!["https://example.com/layer".to_owned()]);
+        for (kind, urls, status) in [
+            (
+                "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+                &urls,
+                201,
+            ),
+            (
+                "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
+                &urls,
+                201,
+            ),
+            (
+                "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
+                &None,
+                404,
+            ),
+            (media_type::OCI_LAYER, &urls, 404),
+        ] {
+            let mut layer = Descriptor::of(kind, b"foreign");
+            layer.urls.clone_from(urls);
+            let manifest = content::image_manifest(&config, &[layer], json!({})).to_string();
+            registry
+                .put_manifest("a", "v1", media_type::OCI_MANIFEST, manifest.as_bytes())
+                .expect(status);
+        }
     });
 }
 

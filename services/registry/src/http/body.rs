@@ -22,6 +22,12 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 static SHARED: Semaphore = Semaphore::const_new(SHARED_KIB as usize);
 
+/// What all larger bodies that are being read as manifests may be together, in KiB. JSON that is made for it takes 15 times its
+/// own room in memory.
+const READ_KIB: u32 = 16 * 1024;
+
+static READ: Semaphore = Semaphore::const_new(READ_KIB as usize);
+
 /// The next bytes of a body; `None` at its end. How slow a sender may be is watched in front of this service.
 pub(super) async fn next(payload: &mut web::Payload) -> Result<Option<Bytes>, ApiError> {
     match payload.next().await {
@@ -41,6 +47,16 @@ pub(super) struct Collected {
     pub(super) bytes: Bytes,
     /// Its share of what large bodies may hold, given back when this is dropped.
     pub(super) share: Option<SemaphorePermit<'static>>,
+}
+
+impl Collected {
+    /// The turn of a large body to be read as a manifest, to be kept until it is stored or refused.
+    pub(super) async fn turn(&self) -> Option<SemaphorePermit<'static>> {
+        self.share.as_ref()?;
+        READ.acquire_many(kib(self.bytes.len() as u64).min(READ_KIB))
+            .await
+            .ok()
+    }
 }
 
 /// The whole body, or `None` if it is larger than `limit`.
@@ -77,9 +93,12 @@ pub(super) async fn collect(
 
 /// A share for a whole body: had they parts of one, bodies would wait for each other.
 async fn share_of(bytes: u64) -> Result<SemaphorePermit<'static>, ApiError> {
-    let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
-    match timeout(PATIENCE, SHARED.acquire_many(kib.min(SHARED_KIB))).await {
+    match timeout(PATIENCE, SHARED.acquire_many(kib(bytes).min(SHARED_KIB))).await {
         Ok(Ok(share)) => Ok(share),
         Ok(Err(_)) | Err(_) => Err(ApiError::Crowded),
     }
+}
+
+fn kib(bytes: u64) -> u32 {
+    u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX)
 }

@@ -14,6 +14,9 @@ use serde_json::{Value, json};
 /// Source: OCI distribution-spec main, "Error Codes": a 429 should say.
 const RETRY_AFTER_SECONDS: u64 = 10;
 
+/// How many missing contents have an entry of their own in a refusal.
+const MAX_MISSING_ENTRIES: usize = 100;
+
 /// How many characters of a path a refusal repeats.
 const MAX_TOLD_PATH: usize = 300;
 
@@ -218,25 +221,46 @@ impl ApiError {
             return ErrorEnvelope::of(code, code.spec().message, Value::Null);
         }
         match self {
-            ApiError::Domain(Error::MissingContent { blobs, manifests }) => ErrorEnvelope {
-                errors: missing(blobs, "blob")
-                    .chain(missing(manifests, "manifest"))
-                    .collect(),
-            },
+            ApiError::Domain(Error::MissingContent { blobs, manifests }) => {
+                let all: Vec<_> = (blobs.iter().map(|digest| ("blob", digest)))
+                    .chain(manifests.iter().map(|digest| ("manifest", digest)))
+                    .collect();
+                ErrorEnvelope {
+                    errors: missing(&all),
+                }
+            }
             _ => ErrorEnvelope::of(code, self.to_string(), refusal.detail),
         }
     }
 }
 
-/// One entry a missing content, each naming its digest.
-fn missing<'a>(digests: &'a [Digest], what: &'a str) -> impl Iterator<Item = ErrorEntry> + 'a {
-    digests.iter().map(move |digest| ErrorEntry {
+/// One entry a missing content, each naming its digest. Of thousands, most stand in one entry together: else the answer would be
+/// several times as large as the manifest.
+fn missing(all: &[(&str, &Digest)]) -> Vec<ErrorEntry> {
+    let (each, rest) = all.split_at(all.len().min(MAX_MISSING_ENTRIES));
+    let entry = |message, detail| ErrorEntry {
         code: ErrorCode::ManifestBlobUnknown.name().to_owned(),
-        message: format!(
-            "the manifest names {what} {digest}, which the repository does not have: push it first"
-        ),
-        detail: json!({"digest": digest}),
-    })
+        message,
+        detail,
+    };
+    let mut errors: Vec<ErrorEntry> = each
+        .iter()
+        .map(|(what, digest)| {
+            let message = format!(
+                "the manifest names {what} {digest}, which the repository does not have: push it first"
+            );
+            entry(message, json!({"digest": digest}))
+        })
+        .collect();
+    if !rest.is_empty() {
+        let message = format!(
+            "the manifest names {} more that the repository does not have",
+            rest.len()
+        );
+        let digests: Vec<&Digest> = rest.iter().map(|(_, digest)| *digest).collect();
+        errors.push(entry(message, json!({"digests": digests})));
+    }
+    errors
 }
 
 fn domain_refusal(error: &Error) -> Refusal {

@@ -1,8 +1,6 @@
 //! Manifests over HTTP.
 
-use super::{
-    Answer, ApiError, Request, blocking, body, body::Collected, names, pieces, request, small_change, value,
-};
+use super::{Answer, ApiError, Request, blocking, body, names, pieces, request, small_change, value};
 use crate::domain::{Error, Manifest, ManifestPush};
 use actix_web::{
     HttpResponse,
@@ -88,15 +86,16 @@ pub(super) async fn put(request: &Request<'_>, name: &str, reference: &str, payl
     let reference = request::reference(reference)?;
     let tags = tags(request)?;
     let limit = request.registry.limits().max_manifest_bytes;
-    let Collected { bytes, share: _share } = body::collect(request, payload, limit)
+    let body = body::collect(request, payload, limit)
         .await?
         .ok_or(Error::ManifestTooLarge { limit })?;
+    let _turn = body.turn().await;
     let push = ManifestPush {
         name: name.clone(),
         reference,
         tags: tags.clone(),
         content_type: request.header(&header::CONTENT_TYPE).map(without_parameters),
-        body: bytes,
+        body: body.bytes.clone(),
         expect: request.expect(),
     };
     let len = push.body.len();
