@@ -5,6 +5,10 @@ mod support;
 
 use oci::{Digest, media_type};
 use registry::domain::{Verified, Verify};
+use std::{
+    io::{Read, Write},
+    net::{Shutdown, TcpStream},
+};
 use support::{Request, Server, complete, image};
 
 /// Files that are no records, and what the registry knows of.
@@ -185,6 +189,29 @@ fn a_manifest_above_the_limit_is_refused_with_or_without_a_length() {
         assert_eq!((refused.status, refused.code().as_str()), (413, "SIZE_INVALID"));
     }
     assert_eq!(server.get("/v2/a/manifests/w").status, 404);
+}
+
+#[test]
+fn a_manifest_that_breaks_off_leaves_nothing() {
+    let server = Server::start(complete());
+    let whole = Request::new("PUT", "/v2/a/manifests/v")
+        .header("Content-Type", media_type::OCI_INDEX)
+        .body(support::index(&[]).as_bytes())
+        .to_bytes();
+    for cut in [1, 20, 60] {
+        let mut stream = TcpStream::connect(server.address).unwrap();
+        stream.write_all(&whole[..whole.len() - cut]).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        // An answer, or none: nobody is left to read one.
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        assert!(
+            answer.is_empty() || answer.starts_with(b"HTTP/1.1 4"),
+            "{}",
+            String::from_utf8_lossy(&answer)
+        );
+    }
+    assert_eq!(left_behind(&server), Vec::<String>::new());
 }
 
 #[test]

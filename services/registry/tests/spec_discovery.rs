@@ -163,6 +163,16 @@ fn the_catalog_lists_repositories_in_order_and_in_pages() {
             (rest.json(), rest.header("link")),
             (json!({"repositories": ["b"]}), None)
         );
+        for (query, names) in [
+            ("last=a", json!(["a/b", "b"])),
+            ("last=aa", json!(["b"])),
+            ("n=1&last=a", json!(["a/b"])),
+            ("n=0", json!([])),
+        ] {
+            let page = registry.get(&format!("/v2/_catalog?{query}")).expect(200);
+            assert_eq!(page.json(), json!({"repositories": names}), "{query}");
+        }
+        registry.get("/v2/_catalog?n=x").expect(400);
     });
 }
 

@@ -280,6 +280,16 @@ fn a_registry_should_support_ranges_of_blobs() {
                 "{range}"
             );
         }
+        // RFC 9110, section 13.1.5: a range only of what the client has a part of.
+        let entity_tag = registry
+            .get(&path)
+            .header("etag")
+            .expect("an entity tag")
+            .to_owned();
+        for (of, status) in [(entity_tag.as_str(), 206), ("\"another\"", 200)] {
+            let headers = [("Range", "bytes=0-0"), ("If-Range", of)];
+            registry.request("GET", &path, &headers, b"").expect(status);
+        }
         let ends_before_it_begins = registry.request("GET", &path, &[("Range", "bytes=9-3")], b"");
         ends_before_it_begins.expect(416);
         let outside = registry
