@@ -69,17 +69,18 @@ fn cosign_signs_attests_verifies_and_cleans_up() {
 fn cosign_keeps_signatures_as_references_by_the_api_on_complete_and_by_a_digest_tag_on_current() {
     needs!(COSIGN);
     needs!(ORAS);
-    for place in Place::both() {
+    for place in Place::all() {
         let sandbox = Sandbox::at(&place);
         let (image, digest) = image_and_keys(&sandbox, &place);
+        let plain = plain(&place);
         let experimental = [("COSIGN_EXPERIMENTAL", "1")];
 
         let sign = format!(
-            "sign --allow-http-registry --yes --key cosign.key --tlog-upload=false --registry-referrers-mode=oci-1-1 {image}"
+            "sign {plain} --yes --key cosign.key --tlog-upload=false --registry-referrers-mode=oci-1-1 {image}"
         );
         sandbox.try_run_with(COSIGN, &sign, &experimental).succeeded();
         let verify = format!(
-            "verify --allow-http-registry --key cosign.pub --insecure-ignore-tlog=true --experimental-oci11=true {image}"
+            "verify {plain} --key cosign.pub --insecure-ignore-tlog=true --experimental-oci11=true {image}"
         );
         sandbox.try_run_with(COSIGN, &verify, &experimental).succeeded();
 

@@ -56,7 +56,7 @@ impl DebianRegistry {
     /// Starts it on a free port of 127.0.0.1.
     pub fn start(door: &Door) -> DebianRegistry {
         let storage = TempDir::with_prefix("debian-registry-").expect("a temporary folder");
-        let secrets = crate::places::secrets();
+        let (secrets, _) = crate::places::secrets();
         let file = storage.path().join("config.json");
         // YAML contains JSON.
         fs::write(&file, config(door, &storage, &secrets).to_string()).expect("a file");

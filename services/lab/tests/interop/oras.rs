@@ -138,7 +138,7 @@ fn a_large_blob_survives_the_way_through_oras() {
 fn oras_attaches_by_the_api_on_complete_and_by_a_digest_tag_on_current() {
     needs!(ORAS);
     let mut listed = Vec::new();
-    for place in Place::both() {
+    for place in Place::all() {
         let sandbox = Sandbox::at(&place);
         let subject = push(&sandbox, &place, "signed:v1");
         let mut attached = vec![
@@ -166,29 +166,18 @@ fn oras_attaches_by_the_api_on_complete_and_by_a_digest_tag_on_current() {
         }
         listed.push(attached);
     }
-    assert_eq!(
-        listed[0], listed[1],
-        "the same commands list the same referrers on both"
-    );
-}
-
-#[test]
-fn oras_attaches_and_discovers_with_tls_and_a_password() {
-    needs!(ORAS);
-    for config in [Config::current(), Config::complete()] {
-        let place = Place::secured(config);
-        let sandbox = Sandbox::at(&place);
-        push(&sandbox, &place, "signed:v1");
-        let attached = attach(&sandbox, &place, "application/example.sbom", "signed:v1");
-
-        assert_eq!(discover(&sandbox, &place, "", "signed:v1"), [attached]);
+    for other in &listed[1..] {
+        assert_eq!(
+            &listed[0], other,
+            "the same commands list the same referrers everywhere"
+        );
     }
 }
 
 #[test]
 fn oras_discovers_what_refers_to_a_reference() {
     needs!(ORAS);
-    for place in Place::both() {
+    for place in Place::all() {
         let sandbox = Sandbox::at(&place);
         push(&sandbox, &place, "signed:v1");
         let sbom = attach(&sandbox, &place, "application/example.sbom", "signed:v1");
@@ -199,11 +188,8 @@ fn oras_discovers_what_refers_to_a_reference() {
             &format!("signed@{sbom}"),
         );
 
-        let host = place.host();
-        let tree = sandbox.run(
-            ORAS,
-            format!("discover --plain-http --format tree {host}/signed:v1"),
-        );
+        let (plain, host) = (plain(&place), place.host());
+        let tree = sandbox.run(ORAS, format!("discover {plain} --format tree {host}/signed:v1"));
 
         let lines: Vec<_> = tree
             .lines()
@@ -224,16 +210,16 @@ fn oras_discovers_what_refers_to_a_reference() {
 #[test]
 fn a_referrer_that_oras_deletes_is_no_longer_discovered() {
     needs!(ORAS);
-    for place in Place::both() {
+    for place in Place::all() {
         let sandbox = Sandbox::at(&place);
         let subject = push(&sandbox, &place, "signed:v1");
         let sbom = attach(&sandbox, &place, "application/example.sbom", "signed:v1");
         let signature = attach(&sandbox, &place, "application/example.signature", "signed:v1");
 
-        let host = place.host();
+        let (plain, host) = (plain(&place), place.host());
         sandbox.run(
             ORAS,
-            format!("manifest delete --plain-http --force {host}/signed@{sbom}"),
+            format!("manifest delete {plain} --force {host}/signed@{sbom}"),
         );
 
         assert_eq!(discover(&sandbox, &place, "", "signed:v1"), [signature.as_str()]);
@@ -247,9 +233,14 @@ fn a_referrer_that_oras_deletes_is_no_longer_discovered() {
 #[test]
 fn oras_copies_an_image_with_its_references_between_the_generations() {
     needs!(ORAS);
-    let [current, complete] = Place::both();
-    for (from, to) in [(&current, &complete), (&complete, &current)] {
-        let sandbox = Sandbox::new();
+    let [current, complete, secured_current, secured_complete] = Place::all();
+    for (from, to) in [
+        (&current, &complete),
+        (&complete, &current),
+        (&current, &secured_complete),
+        (&complete, &secured_current),
+    ] {
+        let sandbox = Sandbox::at(to);
         let name = if from.serves_referrers() {
             "from-complete"
         } else {
@@ -259,9 +250,12 @@ fn oras_copies_an_image_with_its_references_between_the_generations() {
         let sbom = attach(&sandbox, from, "application/example.sbom", &format!("{name}:v1"));
 
         let (source, destination) = (from.host(), to.host());
+        let to_plain = to.if_plain("--to-plain-http");
         sandbox.run(
             ORAS,
-            format!("copy --recursive --from-plain-http --to-plain-http {source}/{name}:v1 {destination}/{name}:v1"),
+            format!(
+                "copy --recursive --from-plain-http {to_plain} {source}/{name}:v1 {destination}/{name}:v1"
+            ),
         );
 
         assert_eq!(discover(&sandbox, to, "", &format!("{name}:v1")), [sbom.as_str()]);

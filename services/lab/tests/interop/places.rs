@@ -1,12 +1,15 @@
 //! Where the clients go: our two registries, plain and with TLS and a password.
 
-use registry::config::{Anonymous, Auth, Config, Durability, Filesystem, Htpasswd, Tls};
+use registry::config::{Anonymous, Auth, Config, Durability, Filesystem, Htpasswd};
 use std::{
     fs,
     path::{Path, PathBuf},
 };
 use tempfile::TempDir;
-use testkit::Registry;
+use testkit::{
+    Certificate, Registry,
+    http::{Request, Response},
+};
 
 /// Who may use the secured registries.
 pub const USER: &str = "somebody";
@@ -18,8 +21,8 @@ const HTPASSWD: &str = "somebody:$2b$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGH
 /// A registry, and how to get in.
 pub struct Place {
     pub registry: Registry,
-    /// Where the certificate is, of a registry that wants TLS and a password.
-    secured: Option<TempDir>,
+    /// The certificate, and the folder with it, of a registry that wants TLS and a password.
+    secured: Option<(TempDir, Certificate)>,
 }
 
 impl Place {
@@ -71,22 +74,18 @@ impl Place {
 
     /// A registry of this configuration, with TLS and a password for what not everybody may do.
     pub fn with_password(mut config: Config, anonymous: Anonymous) -> Place {
-        let folder = secrets();
-        let path = |name: &str| folder.path().join(name);
-        config.http.tls = Some(Tls {
-            certificate: path("certificate.pem"),
-            key: path("key.pem"),
-        });
+        let (folder, certificate) = secrets();
+        config.http.tls = Some(certificate.settings());
         config.auth = Some(Auth {
             htpasswd: Htpasswd {
                 realm: "the lab".to_owned(),
-                path: path("htpasswd"),
+                path: folder.path().join("htpasswd"),
                 anonymous,
             },
         });
         Place {
             registry: Registry::start(config),
-            secured: Some(folder),
+            secured: Some((folder, certificate)),
         }
     }
 
@@ -109,7 +108,7 @@ impl Place {
     pub fn certificate(&self) -> Option<PathBuf> {
         self.secured
             .as_ref()
-            .map(|folder| folder.path().join("certificate.pem"))
+            .map(|(_, certificate)| certificate.certificate.clone())
     }
 
     /// `insecure` for a registry without TLS, else nothing: for the options of a client.
@@ -117,9 +116,21 @@ impl Place {
         if self.is_secured() { "" } else { insecure }
     }
 
+    /// What the registry answers to a GET, whatever it takes to get in.
+    pub fn get(&self, path: &str) -> Response {
+        let request = Request::new("GET", path).header("Accept", "application/vnd.oci.image.index.v1+json");
+        match &self.secured {
+            None => request.send(self.registry.address()),
+            Some((_, certificate)) => certificate
+                .connect(self.registry.address())
+                .expect("a connection")
+                .exchange(&request.basic_auth(USER, PASSWORD)),
+        }
+    }
+
     /// The tags of a repository, asked over the wire, in the registry's order; none for a repository that is not there.
     pub fn tags(&self, name: &str) -> Vec<String> {
-        let response = self.registry.get(&format!("/v2/{name}/tags/list"));
+        let response = self.get(&format!("/v2/{name}/tags/list"));
         if response.status == 404 {
             return Vec::new();
         }
@@ -128,7 +139,7 @@ impl Place {
 
     /// The digests that the referrers API lists, asked over the wire and sorted; `None` if there is no such API.
     pub fn referrers(&self, name: &str, subject: &str) -> Option<Vec<String>> {
-        let response = self.registry.get(&format!("/v2/{name}/referrers/{subject}"));
+        let response = self.get(&format!("/v2/{name}/referrers/{subject}"));
         if response.status == 404 {
             return None;
         }
@@ -138,8 +149,7 @@ impl Place {
     /// The digests in the index under the subject's digest tag, sorted; `None` if there is no such tag.
     pub fn digest_tag(&self, name: &str, subject: &str) -> Option<Vec<String>> {
         let path = format!("/v2/{name}/manifests/{}", digest_tag(subject));
-        let accept = [("Accept", "application/vnd.oci.image.index.v1+json")];
-        let response = self.registry.request("GET", &path, &accept, b"");
+        let response = self.get(&path);
         if response.status == 404 {
             return None;
         }
@@ -176,16 +186,9 @@ fn strings(values: &serde_json::Value) -> Vec<String> {
 }
 
 /// A folder with a self-signed certificate for 127.0.0.1, its key, and the file of names and passwords.
-pub fn secrets() -> TempDir {
+pub fn secrets() -> (TempDir, Certificate) {
     let folder = TempDir::with_prefix("secrets-").expect("a temporary folder");
-    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned(), "localhost".to_owned()])
-        .expect("a certificate");
-    for (name, content) in [
-        ("certificate.pem", made.cert.pem()),
-        ("key.pem", made.signing_key.serialize_pem()),
-        ("htpasswd", HTPASSWD.to_owned()),
-    ] {
-        fs::write(folder.path().join(name), content).expect("a file");
-    }
-    folder
+    fs::write(folder.path().join("htpasswd"), HTPASSWD).expect("a file");
+    let certificate = Certificate::in_folder(folder.path());
+    (folder, certificate)
 }

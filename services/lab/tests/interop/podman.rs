@@ -86,29 +86,27 @@ fn podman_pushes_pulls_and_lists_tags() {
 #[test]
 fn podman_pushes_a_manifest_list() {
     with_each(|podman| {
-        for place in Place::both() {
+        for place in Place::all() {
             let sandbox = Sandbox::at(&place);
             layout(&sandbox, "layout", "a list by podman");
-            let (storage, host) = (storage(&sandbox), place.host());
+            let (storage, host, plain) = (
+                storage(&sandbox),
+                place.host(),
+                place.if_plain("--tls-verify=false"),
+            );
             push_layout(&sandbox, podman, &place, "podman/one:v1");
 
             sandbox.run(podman, format!("{storage} manifest create the-list"));
             sandbox.run(
                 podman,
-                format!("{storage} manifest add --tls-verify=false the-list docker://{host}/podman/one:v1"),
+                format!("{storage} manifest add {plain} the-list docker://{host}/podman/one:v1"),
             );
             sandbox.run(
                 podman,
-                format!(
-                    "{storage} manifest push --all --tls-verify=false the-list docker://{host}/podman/list:v1"
-                ),
+                format!("{storage} manifest push --all {plain} the-list docker://{host}/podman/list:v1"),
             );
 
-            let list = place
-                .registry
-                .get("/v2/podman/list/manifests/v1")
-                .expect(200)
-                .json();
+            let list = place.get("/v2/podman/list/manifests/v1").expect(200).json();
             assert_eq!(list["manifests"][0]["platform"]["architecture"], "amd64");
         }
     });
