@@ -15,7 +15,7 @@ use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     path::Path,
-    sync::{Arc, Weak, mpsc},
+    sync::{Arc, mpsc},
     thread,
     time::{Duration, Instant},
 };
@@ -57,9 +57,8 @@ impl Server {
 
     pub fn on_folder(folder: &Path, capabilities: Capabilities) -> Server {
         let storage: Arc<dyn Storage> = Arc::new(Filesystem::open(folder, Durability::None).unwrap());
-        let weak = Arc::downgrade(&storage);
-        let mut server = Server::on(storage, capabilities, Limits::default());
-        server.released.0 = Some(weak);
+        let mut server = Server::on(storage.clone(), capabilities, Limits::default());
+        server.released.0 = Some(storage);
         server
     }
 
@@ -203,19 +202,19 @@ impl Drop for Server {
     }
 }
 
-/// When it is dropped, it waits until nobody has the store any more: a request whose client has its answer may still hold it for
-/// a moment, and the folder is to be opened again.
-struct Released(Option<Weak<dyn Storage>>);
+/// When it is dropped, it waits until nobody else has the store any more, and closes it: a request whose client has its answer
+/// may still hold it for a moment, and the folder is to be opened again. Whoever is last closes it, so this must be last.
+struct Released(Option<Arc<dyn Storage>>);
 
 impl Drop for Released {
     fn drop(&mut self) {
         let Some(store) = &self.0 else { return };
         let began = Instant::now();
-        while store.strong_count() > 0 && began.elapsed() < Duration::from_secs(20) {
+        while Arc::strong_count(store) > 1 && began.elapsed() < Duration::from_secs(20) {
             thread::sleep(Duration::from_millis(1));
         }
         assert!(
-            store.strong_count() == 0 || thread::panicking(),
+            Arc::strong_count(store) == 1 || thread::panicking(),
             "somebody keeps the store"
         );
     }
