@@ -13,7 +13,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc, LazyLock, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
 };
 use tokio::{runtime::Handle, sync::Notify, task::spawn_blocking};
@@ -119,8 +119,7 @@ fn write(mut receiving: Receiving, piece: Piece, is_silent: bool) -> domain::Res
 /// From this size on, a piece is worth another thread that hashes it.
 const BESIDE_BYTES: usize = 128 * 1024;
 
-/// How many pieces are hashed beside at once at the most. With more uploads than processors, another thread gains nothing. And the
-/// pool's threads must never all wait for jobs that wait for a thread.
+/// How many pieces are hashed beside at once at the most. With more uploads than processors, another thread gains nothing.
 static BESIDE_AT_MOST: LazyLock<usize> =
     LazyLock::new(|| std::thread::available_parallelism().map_or(1, usize::from).min(8));
 
@@ -136,21 +135,28 @@ impl Beside {
         BESIDE.fetch_update(Relaxed, Relaxed, more).ok().map(|_| Beside)
     }
 
-    /// Begins to hash; what is returned waits for the end of it.
+    /// Begins to hash; what is returned waits for the end of it. A job that no thread has begun by then is not waited for: the
+    /// pool's threads might all wait for jobs that wait for a thread.
     fn begin(self, hasher: Hasher, piece: Arc<Piece>) -> impl FnOnce() -> Hasher {
-        let before = hasher.clone();
-        let bytes = Arc::clone(&piece);
-        let job = move || {
-            let mut hasher = hasher;
-            hasher.update(&bytes);
+        let is_begun = Arc::new(AtomicBool::new(false));
+        let (before, bytes, begun) = (hasher.clone(), Arc::clone(&piece), Arc::clone(&is_begun));
+        let job = spawn_blocking(move || {
+            let is_mine = !begun.swap(true, Relaxed);
+            let hashed = is_mine.then(|| {
+                let mut hasher = hasher;
+                hasher.update(&bytes);
+                hasher
+            });
             drop(bytes);
             drop(self);
-            hasher
-        };
-        let job = spawn_blocking(job);
+            hashed
+        });
         move || {
-            Handle::current().block_on(job).unwrap_or_else(|_| {
-                // The pool is closing and did not begin it.
+            let hashed = match is_begun.swap(true, Relaxed) {
+                true => Handle::current().block_on(job).ok().flatten(),
+                false => None,
+            };
+            hashed.unwrap_or_else(|| {
                 let mut hasher = before;
                 hasher.update(&piece);
                 hasher
