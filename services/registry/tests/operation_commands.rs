@@ -548,7 +548,7 @@ fn serve_without_a_file_keeps_its_content_in_the_platform_s_data_directory() {
 }
 
 #[test]
-fn a_failure_of_ours_is_told_once_in_the_log_with_the_id_of_its_request() {
+fn a_failure_of_ours_is_told_once_in_the_log_and_the_line_of_its_request_has_its_id() {
     let (folder, file) = folder("log: {formatter: json}\n");
     let content = [b'c'; 20_000];
     let digest = Digest::sha256(&content);
@@ -562,21 +562,22 @@ fn a_failure_of_ours_is_told_once_in_the_log_with_the_id_of_its_request() {
     std::fs::create_dir(blobs.join(&hex)).unwrap();
     let failed = request(served.address, "GET", &format!("/v2/a/blobs/{digest}"), &[], b"").expect(500);
     request(served.address, "GET", "/v2/a/manifests/nothing", &[], b"").expect(404);
+    // Known by now, it fails each request and is told no more.
+    request(served.address, "GET", &format!("/v2/a/blobs/{digest}"), &[], b"").expect(500);
     served.terminate();
     let (_, log) = served.wait();
-    let errors: Vec<serde_json::Value> = log
+    let lines: Vec<serde_json::Value> = log
         .lines()
         .map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{line}: {e}")))
-        .filter(|line: &serde_json::Value| {
-            line["level"]
-                .as_str()
-                .is_some_and(|l| l.eq_ignore_ascii_case("error"))
-        })
         .collect();
-    assert_eq!(errors.len(), 1, "{log}");
-    let told = errors[0]["message"].as_str().unwrap();
+    let of_level = |level: &str| lines.iter().filter(|line| line["level"] == level).count();
+    assert_eq!((of_level("error"), of_level("warn")), (1, 0), "{log}");
+    let told = lines.iter().find(|line| line["level"] == "error").unwrap();
     assert!(
-        told.contains(failed.header("x-request-id").unwrap()) && told.contains(&digest.to_string()),
+        told["message"].as_str().unwrap().contains(&digest.to_string()),
         "{told}"
     );
+    let id = failed.header("x-request-id").unwrap();
+    let of_request = lines.iter().find(|line| line["id"] == id).expect("its line");
+    assert_eq!(of_request["status"], 500);
 }

@@ -179,7 +179,9 @@ impl ApiError {
         let mut refusal = self.refusal();
         let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let ours = status.is_server_error();
-        if ours {
+        // Damage is told where it is found, once for a content and with what helps.
+        let is_told = matches!(self, ApiError::Domain(Error::Damaged { .. }));
+        if ours && !is_told {
             log::error!(
                 "{} {} [{}]: {}",
                 request.method(),
