@@ -11,7 +11,7 @@ use std::{
 };
 use support::{Request, Server, complete, image};
 
-/// Files that are no records, and what the registry knows of.
+/// Files that are no records, nor the store's note of how it was written, and what the registry knows of.
 fn left_behind(server: &Server) -> Vec<String> {
     let root = server.folder.as_ref().unwrap().path();
     let mut left = Vec::new();
@@ -19,7 +19,7 @@ fn left_behind(server: &Server) -> Vec<String> {
     while let Some(folder) = waiting.pop() {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
-            if path.ends_with("records") {
+            if path.ends_with("records") || path.ends_with("unsynced") {
                 continue;
             }
             if path.is_dir() {
