@@ -79,24 +79,21 @@ fn docker_pulls_by_digest() {
 fn docker_pushes_a_manifest_list() {
     needs!(DOCKER);
     needs!(ORAS);
-    for place in Place::all() {
+    // Without TLS alone: `docker manifest push` speaks plain http to 127.0.0.0/8, whatever it finds there.
+    for place in Place::both() {
         let sandbox = Sandbox::at(&place);
-        let (host, plain, to) = (
-            place.host(),
-            place.if_plain("--plain-http"),
-            place.if_plain("--to-plain-http"),
-        );
+        let host = place.host();
         let made = layout(&sandbox, "layout", "a list by docker");
         sandbox.run(
             ORAS,
-            format!("copy --from-oci-layout {to} layout:latest {host}/docker/list:oci"),
+            format!("copy --from-oci-layout --to-plain-http layout:latest {host}/docker/list:oci"),
         );
         let [amd64, arm64] = made.images;
         // Its lists take images in Docker's format only, so these are put into that first.
         for (name, digest) in [("amd64", amd64), ("arm64", arm64)] {
             let manifest = sandbox.run(
                 ORAS,
-                format!("manifest fetch {plain} {host}/docker/list@{digest}"),
+                format!("manifest fetch --plain-http {host}/docker/list@{digest}"),
             );
             let manifest = manifest
                 .replace(
@@ -114,7 +111,7 @@ fn docker_pushes_a_manifest_list() {
             sandbox.file("manifest.json", &manifest);
             sandbox.run(
                 ORAS,
-                format!("manifest push {plain} {host}/docker/list:{name} manifest.json"),
+                format!("manifest push --plain-http {host}/docker/list:{name} manifest.json"),
             );
         }
 
