@@ -30,8 +30,9 @@ use actix_web::{
 use body::Intake;
 use bytes::Bytes;
 use futures_util::future::{Either, LocalBoxFuture};
-use oci::{ErrorCode, ErrorEnvelope};
+use oci::{ErrorCode, ErrorEnvelope, RawRoute};
 use std::{
+    borrow::Cow,
     cell::Cell,
     fmt,
     future::{Ready, ready},
@@ -345,7 +346,7 @@ impl Story {
                 target: ACCESS,
                 if probe { log::Level::Debug } else { log::Level::Info },
                 method = self.method.as_str(),
-                path = self.uri.path(),
+                path = shown(self.uri.path()).as_ref(),
                 status = self.status,
                 bytes = sent,
                 received = received,
@@ -356,6 +357,19 @@ impl Story {
                 "request"
             );
         }
+    }
+}
+
+/// A path as the log shows it: who has the whole id of an upload session can write to it.
+fn shown(path: &str) -> Cow<'_, str> {
+    const SHOWN: usize = 8;
+    let secret = match RawRoute::parse(path) {
+        Some(RawRoute::Upload(_, id)) => id.get(SHOWN..).unwrap_or(""),
+        _ => "",
+    };
+    match path.strip_suffix(secret) {
+        Some(open) if !secret.is_empty() => Cow::Owned(format!("{open}…")),
+        _ => Cow::Borrowed(path),
     }
 }
 
@@ -423,6 +437,32 @@ impl Drop for Meter {
     fn drop(&mut self) {
         if let Some(story) = self.story.take() {
             story.tell(self.sent);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shown;
+
+    #[test]
+    fn the_log_shows_no_more_of_an_upload_session_than_tells_it_from_others() {
+        let id = "0123abcd-5678-49ab-8def-0123456789ab";
+        for (path, expected) in [
+            (
+                format!("/v2/a/b/blobs/uploads/{id}"),
+                "/v2/a/b/blobs/uploads/0123abcd…",
+            ),
+            ("/v2/a/blobs/uploads/".to_owned(), "/v2/a/blobs/uploads/"),
+            ("/v2/a/blobs/uploads/x".to_owned(), "/v2/a/blobs/uploads/x"),
+            ("/v2/a/manifests/latest".to_owned(), "/v2/a/manifests/latest"),
+            (
+                "/v2/a/blobs/uploads/äöüäöü".to_owned(),
+                "/v2/a/blobs/uploads/äöüä…",
+            ),
+            ("/livez".to_owned(), "/livez"),
+        ] {
+            assert_eq!(shown(&path), expected);
         }
     }
 }
