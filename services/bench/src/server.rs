@@ -170,3 +170,17 @@ pub fn ask(connection: &mut TcpStream) -> io::Result<()> {
     }
     Ok(())
 }
+
+/// The command that runs a registry: the one that was given, or else the program `registry` beside this one.
+pub fn registry_command(given: Vec<String>) -> Vec<String> {
+    if !given.is_empty() {
+        return given;
+    }
+    let beside = std::env::current_exe()
+        .ok()
+        .map(|path| path.with_file_name("registry"));
+    beside
+        .into_iter()
+        .map(|path| path.to_string_lossy().into_owned())
+        .collect()
+}

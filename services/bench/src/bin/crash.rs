@@ -35,13 +35,7 @@ fn file_system(name: &str) -> Result<FileSystem, String> {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let mut registry = arguments.registry;
-    if registry.is_empty() {
-        let beside = std::env::current_exe()
-            .ok()
-            .map(|path| path.with_file_name("registry"));
-        registry.extend(beside.map(|path| path.to_string_lossy().into_owned()));
-    }
+    let registry = bench::server::registry_command(arguments.registry);
     let options = Options {
         registry,
         rounds: arguments.rounds,

@@ -25,13 +25,7 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let mut registry = arguments.registry;
-    if registry.is_empty() {
-        let beside = std::env::current_exe()
-            .ok()
-            .map(|path| path.with_file_name("registry"));
-        registry.extend(beside.map(|path| path.to_string_lossy().into_owned()));
-    }
+    let registry = bench::server::registry_command(arguments.registry);
     let done = match arguments.connections {
         Some(connections) => hold(&registry, connections).map(|held| {
             println!(

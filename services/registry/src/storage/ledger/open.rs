@@ -4,7 +4,7 @@ use super::{
     Group, Inner, Ledger, Settings, View, codec,
     log::{self, Log},
     memory::Memory,
-    names::Listing,
+    names::{Listing, LogName},
     table::Table,
     tend::{Tender, due},
 };
@@ -52,37 +52,7 @@ impl Ledger {
             .filter(|table| !table.is_complete)
             .map(|table| format!("the end of {} is damaged", file_name(table.path())))
             .collect();
-        let mut active = Memory::default();
-        for name in &listing.logs {
-            let recovered = log::read(folder, name)?;
-            let file = name.path(folder);
-            if recovered.damaged_bytes > 0 {
-                lost.push(format!(
-                    "{} bytes of {} are damaged",
-                    recovered.damaged_bytes,
-                    file_name(&file)
-                ));
-            }
-            let mut makes_sense = true;
-            for payload in &recovered.payloads {
-                for entry in codec::entries(payload) {
-                    match entry {
-                        Ok((key, entry)) => active.set(key, entry),
-                        Err(codec::Nonsense) => makes_sense = false,
-                    }
-                }
-                active.grow(payload.len() as u64, name.number);
-            }
-            if !makes_sense {
-                lost.push(format!("{} holds what is no entry", file_name(&file)));
-            }
-            if recovered.damaged_bytes > 0 {
-                // Whatever it held: what is written of it to a table takes its place.
-                active.grow(0, name.number);
-            } else if recovered.payloads.is_empty() {
-                disk::remove(&file)?;
-            }
-        }
+        let active = recovered(folder, &listing.logs, &mut lost)?;
         let mut log = Log::new(folder, durable, &listing);
         if durable && active.logs().is_some() {
             log.doubt();
@@ -105,6 +75,42 @@ impl Ledger {
             }),
         })
     }
+}
+
+/// What the logs of an earlier process hold. What is damaged in them is told to `lost`.
+fn recovered(folder: &Path, logs: &[LogName], lost: &mut Vec<String>) -> io::Result<Memory> {
+    let mut memory = Memory::default();
+    for name in logs {
+        let recovered = log::read(folder, name)?;
+        let path = name.path(folder);
+        if recovered.damaged_bytes > 0 {
+            lost.push(format!(
+                "{} bytes of {} are damaged",
+                recovered.damaged_bytes,
+                file_name(&path)
+            ));
+        }
+        let mut makes_sense = true;
+        for payload in &recovered.payloads {
+            for entry in codec::entries(payload) {
+                match entry {
+                    Ok((key, entry)) => memory.set(key, entry),
+                    Err(codec::Nonsense) => makes_sense = false,
+                }
+            }
+            memory.grow(payload.len() as u64, name.number);
+        }
+        if !makes_sense {
+            lost.push(format!("{} holds what is no entry", file_name(&path)));
+        }
+        if recovered.damaged_bytes > 0 {
+            // Whatever it held: what is written of it to a table takes its place.
+            memory.grow(0, name.number);
+        } else if recovered.payloads.is_empty() {
+            disk::remove(&path)?;
+        }
+    }
+    Ok(memory)
 }
 
 /// A file's name without its folder, for people.
