@@ -43,6 +43,15 @@ impl FileSystem {
             FileSystem::Xfs => run("mkfs.xfs", &["-q", "-m", "reflink=1"], &[image]),
         }
     }
+
+    /// How it is mounted. A container that starts just then holds on to what is unmounted, for a moment, and XFS does not let two
+    /// disks of one name be there at once unless it is told to.
+    const fn options(self) -> &'static str {
+        match self {
+            FileSystem::Ext4 => "loop,noatime",
+            FileSystem::Xfs => "loop,noatime,nouuid",
+        }
+    }
 }
 
 /// A mounted file system whose power can be cut.
@@ -51,6 +60,7 @@ pub(crate) struct Disk {
     /// Unmounted before the outer one, which is unmounted before the folder goes.
     inner: Mount,
     outer: Mount,
+    kind: FileSystem,
     folder: Folder,
     /// Number of the image that is mounted.
     number: u32,
@@ -66,14 +76,15 @@ impl Disk {
         let image = folder.path().join("outer.img");
         File::create_new(&image)?.set_len(OUTER_BYTES)?;
         FileSystem::Xfs.make(&image)?;
-        let outer = Mount::new(&image, &folder.path().join("outer"))?;
+        let outer = Mount::new(FileSystem::Xfs, &image, &folder.path().join("outer"))?;
         let image = image_of(outer.path(), 0);
         File::create_new(&image)?.set_len(DISK_BYTES)?;
         kind.make(&image)?;
-        let inner = Mount::new(&image, &folder.path().join("disk"))?;
+        let inner = Mount::new(kind, &image, &folder.path().join("disk"))?;
         Ok(Disk {
             inner,
             outer,
+            kind,
             folder,
             number: 0,
         })
@@ -97,6 +108,7 @@ impl Disk {
         fs::remove_file(image_of(self.outer.path(), self.number))?;
         self.number += 1;
         self.inner = Mount::new(
+            self.kind,
             &image_of(self.outer.path(), self.number),
             &self.folder.path().join("disk"),
         )?;
@@ -123,9 +135,9 @@ struct Mount {
 }
 
 impl Mount {
-    fn new(image: &Path, point: &Path) -> io::Result<Mount> {
+    fn new(kind: FileSystem, image: &Path, point: &Path) -> io::Result<Mount> {
         fs::create_dir_all(point)?;
-        run("mount", &["-o", "loop,noatime"], &[image, point])?;
+        run("mount", &["-o", kind.options()], &[image, point])?;
         Ok(Mount {
             point: point.to_owned(),
             mounted: true,
