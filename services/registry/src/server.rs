@@ -74,7 +74,9 @@ where
                 let http = bounds
                     .apply(HttpService::build(), address)
                     .on_connect_ext(|wire: &Wire, data| {
-                        data.insert(wire.outlet());
+                        if Wire::SENDS_FILES {
+                            data.insert(wire.outlet());
+                        }
                     })
                     .finish(service());
                 fn_service(|tcp: TcpStream| {

@@ -69,6 +69,9 @@ pub struct Wire {
 }
 
 impl Wire {
+    /// Whether the kernel can be asked to send files. Where it cannot, no answer may be given an outlet.
+    pub const SENDS_FILES: bool = cfg!(target_os = "linux");
+
     /// Takes a connection.
     pub fn new(tcp: TcpStream) -> Wire {
         Wire {

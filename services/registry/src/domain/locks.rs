@@ -1,9 +1,9 @@
 //! Who may change what at once.
 //!
 //! Three kinds, always taken in this order: a repository (shared by pushes, alone by deletes of manifests and blobs, so that
-//! no push relies on content that is just going away, and what memory knows changes in the order in which storage does); tags (one change at a time, so that conditions hold); contents
-//! (leased while something is made to reach them, so that garbage collection leaves them alone; nobody waits for a lease, so it
-//! may be taken first).
+//! no push relies on content that is just going away, and what memory knows changes in the order in which storage does);
+//! tags (one change at a time, so that conditions hold); contents (leased while something is made to reach them, so that
+//! garbage collection leaves them alone; nobody waits for a lease, so it may be taken first).
 
 use oci::{Digest, RepositoryName, Tag};
 use std::{

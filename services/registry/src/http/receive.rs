@@ -103,7 +103,8 @@ pub(super) async fn receive(
 
 /// Writes a piece. Of a sender that is silent, nothing is held open.
 fn write(mut receiving: Receiving, piece: Piece, is_silent: bool) -> domain::Result<Receiving> {
-    match Beside::take().filter(|_| piece.len() >= BESIDE_BYTES) {
+    let is_worth_it = piece.len() >= BESIDE_BYTES;
+    match is_worth_it.then(Beside::take).flatten() {
         Some(beside) => {
             let piece = Arc::new(piece);
             receiving.write_beside(&piece, |hasher| beside.begin(hasher, Arc::clone(&piece)))?;
