@@ -1,6 +1,7 @@
 //! `bench`: reads the command line, runs the job, prints.
 
 use bench::options::{CurveOptions, Job, Options, RunOptions, fresh_prefix};
+use bench::report::{Report, Row};
 use bench::settings::{Kind, Scale, Settings, Target};
 use bench::workload::WORKLOADS;
 use bench::{calibrate, content, curve, run};
@@ -8,6 +9,7 @@ use clap::Parser;
 use std::net::TcpStream;
 use std::process::ExitCode;
 use std::time::Duration;
+use std::{fs, io};
 
 /// A job went wrong, or a workload failed.
 const FAILED: u8 = 1;
@@ -53,6 +55,17 @@ fn failed(error: impl std::fmt::Display) -> (u8, String) {
     (FAILED, error.to_string())
 }
 
+/// Writes the report in the forms that were asked for.
+fn write(report: &Report, targets: &[Target], options: &RunOptions) -> io::Result<()> {
+    if let Some(path) = &options.json {
+        fs::write(path, serde_json::to_vec_pretty(report)?)?;
+    }
+    if let Some(path) = &options.markdown {
+        fs::write(path, report.markdown(targets))?;
+    }
+    Ok(())
+}
+
 /// Runs the workloads and writes the reports. Fails if any workload did.
 fn workloads(options: &RunOptions) -> Result<(), (u8, String)> {
     let targets = options.targets().map_err(|message| (USAGE, message))?;
@@ -61,15 +74,11 @@ fn workloads(options: &RunOptions) -> Result<(), (u8, String)> {
         .baseline
         .clone()
         .unwrap_or_else(|| targets[0].name.clone());
-    let tell = |row: &bench::report::Row| print!("{}", row.text());
-    let report = run::run(&settings, &targets, &options.workloads(), &baseline, tell);
-    if let Some(path) = &options.json {
-        let json = serde_json::to_string_pretty(&report).map_err(failed)?;
-        std::fs::write(path, json).map_err(failed)?;
-    }
-    if let Some(path) = &options.markdown {
-        std::fs::write(path, report.markdown(&targets)).map_err(failed)?;
-    }
+    let tell = |report: &Report| {
+        print!("{}", report.workloads.last().map(Row::text).unwrap_or_default());
+        write(report, &targets, options)
+    };
+    let report = run::run(&settings, &targets, &options.workloads(), &baseline, tell).map_err(failed)?;
     if report.has_failures() {
         return Err((FAILED, "a workload failed".to_owned()));
     }

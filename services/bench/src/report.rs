@@ -3,7 +3,7 @@
 use crate::sample::Sample;
 use crate::settings::Target;
 use crate::stats::Spread;
-use crate::workload::{Unit, Workload};
+use crate::workload::{self, Act, Unit, Workload};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -122,7 +122,7 @@ impl Report {
         cells.any(|cell| matches!(cell.result, CellResult::Failed { .. }))
     }
 
-    /// The table of the README: a row a workload, a column a target, medians.
+    /// The table of the README: a row a workload, a column a target, medians; below a row what else belongs to it.
     pub fn markdown(&self, targets: &[Target]) -> String {
         let mut text = String::from("| workload |");
         for target in targets {
@@ -132,16 +132,14 @@ impl Report {
         text.push_str(&" ---: |".repeat(targets.len()));
         text.push('\n');
         for row in &self.workloads {
-            let _ = write!(text, "| {} ({}) |", row.title, row.unit);
-            for target in targets {
-                let cell = row.cells.iter().find(|cell| cell.target == target.name);
-                let _ = write!(text, " {} |", cell.map_or("–".to_owned(), markdown_cell));
-            }
-            text.push('\n');
+            row.write_markdown(&mut text, targets);
         }
         text
     }
 }
+
+/// Something that is told of a workload beside its value: its name, and how a cell has it.
+type Aside<'a> = (&'a str, Box<dyn Fn(&Measured) -> Option<&Spread> + 'a>);
 
 impl Row {
     /// Heads a row.
@@ -152,6 +150,45 @@ impl Row {
             unit: workload.unit.symbol(),
             cells,
         }
+    }
+
+    fn write_markdown(&self, text: &mut String, targets: &[Target]) {
+        let cell_of = |target: &Target| self.cells.iter().find(|cell| cell.target == target.name);
+        let _ = write!(text, "| {} ({}) |", self.title, self.unit);
+        for target in targets {
+            let _ = write!(
+                text,
+                " {} |",
+                cell_of(target).map_or("–".to_owned(), markdown_cell)
+            );
+        }
+        text.push('\n');
+        for (name, get) in self.asides() {
+            let _ = write!(text, "| … {name} |");
+            for target in targets {
+                let spread = cell_of(target).and_then(Cell::measured).and_then(&get);
+                let _ = write!(text, " {} |", spread.map_or("–".to_owned(), |s| number(s.median)));
+            }
+            text.push('\n');
+        }
+    }
+
+    /// What belongs to the value in a table: what the workload says about itself, the time of the server where bytes are sent, and
+    /// the slowest answers where something else is going on.
+    fn asides(&self) -> Vec<Aside<'_>> {
+        let measured = || self.cells.iter().filter_map(Cell::measured);
+        let names: BTreeSet<&'static str> = measured().flat_map(|m| m.extra.keys().copied()).collect();
+        let mut asides: Vec<Aside<'_>> = Vec::new();
+        for name in names {
+            asides.push((name, Box::new(move |m| m.extra.get(name))));
+        }
+        if self.unit == Unit::MegabytesPerSecond.symbol() && measured().any(|m| m.cpu_cost.is_some()) {
+            asides.push(("CPU s/GiB", Box::new(|m| m.cpu_cost.as_ref())));
+        }
+        if workload::find(self.name).is_some_and(|workload| workload.act == Act::Mixed) {
+            asides.push(("p99 ms", Box::new(|m| m.p99_ms.as_ref())));
+        }
+        asides
     }
 
     /// The row as lines for a terminal.
@@ -200,6 +237,15 @@ fn measured_line(unit: &str, measured: &Measured) -> String {
     }
     let _ = write!(line, "  (generator {:.0} %)", measured.generator_share * 100.0);
     line
+}
+
+impl Cell {
+    fn measured(&self) -> Option<&Measured> {
+        match &self.result {
+            CellResult::Measured(measured) => Some(measured),
+            CellResult::Unsupported { .. } | CellResult::Failed { .. } => None,
+        }
+    }
 }
 
 fn markdown_cell(cell: &Cell) -> String {
@@ -262,6 +308,47 @@ mod tests {
         ] {
             assert_eq!(number(value), text);
         }
+    }
+
+    #[test]
+    fn the_table_has_what_belongs_to_a_value_below_it() {
+        let mixed = workload::find("mixed").expect("a workload");
+        let sample = Sample {
+            value: 100.0,
+            p99_ms: Some(4.0),
+            extra: BTreeMap::from([("push MB/s", 300.0)]),
+            ..Sample::default()
+        };
+        let cell = |target: &str, result| Cell {
+            target: target.to_owned(),
+            result,
+        };
+        let unsupported = CellResult::Unsupported { why: "no".to_owned() };
+        let row = Row::new(
+            mixed,
+            vec![
+                cell("a", CellResult::measured(vec![sample], None)),
+                cell("b", unsupported),
+            ],
+        );
+        let report = Report {
+            baseline: "a".to_owned(),
+            rounds: 1,
+            workloads: vec![row],
+        };
+        let target = |name: &str| Target {
+            name: name.to_owned(),
+            address: ([127, 0, 0, 1], 1).into(),
+            kind: crate::settings::Kind::Registry,
+            pid: None,
+            start: None,
+        };
+        let table = report.markdown(&[target("a"), target("b"), target("c")]);
+        let lines: Vec<&str> = table.lines().skip(3).collect();
+        assert_eq!(
+            lines,
+            ["| … push MB/s | 300 | – | – |", "| … p99 ms | 4.00 | – | – |"]
+        );
     }
 
     #[test]

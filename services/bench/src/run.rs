@@ -13,26 +13,31 @@ struct Turn<'a> {
     trouble: Option<Trouble>,
 }
 
-/// Runs the workloads on the targets; `tell` gets each row as it is done.
-pub fn run(
+/// Runs the workloads on the targets. `tell` gets the report so far whenever one more row of it is done, so that a run that is
+/// ended early has not been in vain.
+///
+/// # Errors
+/// What `tell` says; the run then ends.
+pub fn run<E>(
     settings: &Settings,
     targets: &[Target],
     workloads: &[&Workload],
     baseline: &str,
-    mut tell: impl FnMut(&Row),
-) -> Report {
+    mut tell: impl FnMut(&Report) -> Result<(), E>,
+) -> Result<Report, E> {
     let mut bench = Bench::new(settings);
-    let mut rows = Vec::with_capacity(workloads.len());
-    for workload in workloads {
-        let row = row(&mut bench, targets, workload, baseline);
-        tell(&row);
-        rows.push(row);
-    }
-    Report {
+    let mut report = Report {
         baseline: baseline.to_owned(),
         rounds: settings.rounds,
-        workloads: rows,
+        workloads: Vec::with_capacity(workloads.len()),
+    };
+    for workload in workloads {
+        report
+            .workloads
+            .push(row(&mut bench, targets, workload, baseline));
+        tell(&report)?;
     }
+    Ok(report)
 }
 
 fn row(bench: &mut Bench<'_>, targets: &[Target], workload: &Workload, baseline: &str) -> Row {

@@ -49,6 +49,7 @@ pub struct Bench<'a> {
     pub settings: &'a Settings,
     /// What is stored already.
     pub fixtures: Fixtures<'a>,
+    stores: lone::Stores,
     next: u64,
 }
 
@@ -61,6 +62,7 @@ impl<'a> Bench<'a> {
         Bench {
             settings,
             fixtures: Fixtures::new(settings),
+            stores: lone::Stores::new(),
             next: since.as_secs() << 24,
         }
     }
@@ -89,7 +91,7 @@ impl<'a> Bench<'a> {
             Act::ListReferrers { by_type } => lists::referrers(self, target, by_type),
             Act::Mixed => self.mixed(target),
             Act::Idle => lone::idle(self.settings, target),
-            Act::Start => lone::start(self.settings, target),
+            Act::Start => lone::start(self.settings, target, &mut self.stores),
         }?;
         sample.extra.retain(|_, value| value.is_finite());
         Ok(sample)

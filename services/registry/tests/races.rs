@@ -9,7 +9,7 @@ mod support;
 use oci::{Algorithm, Digest, ManifestRef, RepositoryName, Tag, media_type};
 use registry::{
     domain::{Collect, Error, Expect, Limits, ManifestPush, Mounted, ReferrerQuery, Registry, Verify},
-    storage::{Durability, Storage, filesystem::Filesystem, memory::Memory},
+    storage::{Durability, Key, Records, Storage, filesystem::Filesystem, memory::Memory},
 };
 use std::{
     collections::{BTreeSet, HashSet},
@@ -19,7 +19,11 @@ use std::{
     },
     time::{Duration, SystemTime},
 };
-use support::{complete, image, index};
+use support::{
+    complete,
+    faulty::{Fault, Faulty},
+    image, index,
+};
 
 /// Rounds of a race, unless more are asked for.
 fn rounds(few: u64) -> u64 {
@@ -120,6 +124,43 @@ fn a_blob_that_is_deleted_while_it_is_pushed_or_mounted_is_there_for_all_or_for_
         let pushed = registry.push_manifest(manifest(&b, reference, &body, Expect::Anything));
         assert_eq!(pushed.is_ok(), there, "round {round}: {pushed:?}");
         nothing_is_damaged(&registry);
+    }
+}
+
+#[test]
+fn a_blob_that_is_deleted_after_its_record_and_before_its_answer_is_gone() {
+    let inner = Arc::new(Memory::new());
+    let (storage, faults) = Faulty::new(inner.clone());
+    let registry = registry(storage);
+    let (a, b) = (name("a"), name("b"));
+    let pushed = |content: &[u8]| push_blob(&registry, &b, content);
+    let mounted = |content: &[u8]| {
+        let digest = Digest::sha256(content);
+        assert_eq!(registry.mount_blob(&b, &digest, Some(&a)).unwrap(), Mounted::Yes);
+        digest
+    };
+    let ways: [(&str, &(dyn Fn(&[u8]) -> Digest + Sync)); 2] = [("push", &pushed), ("mount", &mounted)];
+    for (way, add) in ways {
+        // The last thing that the store does for the one is what the other waits at.
+        let (first, second) = (format!("first {way}"), format!("second {way}"));
+        for content in [&first, &second] {
+            push_blob(&registry, &a, content.as_bytes());
+        }
+        faults.set(Fault::None);
+        add(first.as_bytes());
+        let last = faults.count() - 1;
+        faults.set(Fault::SlowOnce(last, Duration::from_millis(200)));
+        let digest = Digest::sha256(second.as_bytes());
+        let key = Key::Blob(b.clone(), digest);
+        std::thread::scope(|scope| {
+            scope.spawn(|| add(second.as_bytes()));
+            while inner.record(&key).unwrap().is_none() {
+                std::thread::yield_now();
+            }
+            registry.delete_blob(&b, &digest).unwrap();
+        });
+        assert_eq!(inner.record(&key).unwrap(), None, "{way}");
+        assert_eq!(registry.blob_size(&b, &digest).unwrap(), None, "{way}");
     }
 }
 

@@ -55,7 +55,7 @@ struct At {
 fn error_of(fault: Fault) -> i32 {
     match fault {
         Fault::Once(_, error) | Fault::From(_, error) => error,
-        Fault::None | Fault::Slow(_) => 0,
+        Fault::None | Fault::Slow(_) | Fault::SlowOnce(..) => 0,
     }
 }
 

@@ -27,6 +27,8 @@ pub enum Fault {
     From(usize, i32),
     /// Every one waits.
     Slow(Duration),
+    /// This one waits.
+    SlowOnce(usize, Duration),
 }
 
 #[derive(Debug)]
@@ -73,17 +75,21 @@ impl Faults {
         let error = match state.fault {
             Fault::Once(at, error) if number == at => error,
             Fault::From(at, error) if number >= at => error,
-            Fault::Slow(wait) => {
-                drop(state);
-                std::thread::sleep(wait);
-                return Ok(());
-            }
-            Fault::None | Fault::Once(..) | Fault::From(..) => return Ok(()),
+            Fault::Slow(wait) => return wait_without(state, wait),
+            Fault::SlowOnce(at, wait) if number == at => return wait_without(state, wait),
+            Fault::None | Fault::Once(..) | Fault::From(..) | Fault::SlowOnce(..) => return Ok(()),
         };
         state.failed.get_or_insert(operation);
         let source = io::Error::from_raw_os_error(error);
         Err(StorageError::new(operation, "what the test has chosen", source))
     }
+}
+
+/// Waits while others may go on.
+fn wait_without(state: MutexGuard<'_, State>, wait: Duration) -> Result<()> {
+    drop(state);
+    std::thread::sleep(wait);
+    Ok(())
 }
 
 /// A store that fails as it is told.
