@@ -1,20 +1,21 @@
 //! One keep-alive connection: send a request, read its answer, insist on what was expected.
 //!
-//! Bodies of measured answers are counted and dropped; only `fetch` keeps them. A connection that the server closes
+//! Bodies of measured answers are counted and dropped, large ones by the kernel itself where it can (`MSG_TRUNC` of Linux), as
+//! copying them costs more than sending them costs a good server; only `fetch` keeps them. A connection that the server closes
 //! after an answer (as it may) is opened again for the next request, inside the measured time.
 
 use crate::wire::{Chunks, Framing, Head, Request, WireError, header, parse_head};
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
 
 /// Room for a small answer, in bytes; a thousand idle connections must not need much.
 const SMALL_READ_BYTES: usize = 16 * 1024;
 
-/// Pieces of a large body that are read at once, in bytes: system calls do not count beside the copying.
-const LARGE_READ_BYTES: usize = 256 * 1024;
+/// Pieces of a large body that are taken at once, in bytes: system calls do not count beside the rest.
+const LARGE_READ_BYTES: usize = 1024 * 1024;
 
 /// How much of a refusal's body is shown, in bytes.
 const SHOWN_BYTES: usize = 200;
@@ -318,6 +319,34 @@ impl Connection {
         }
     }
 
+    /// Takes at most so many bytes off the connection without looking at them. Returns how many, at least one.
+    #[cfg(target_os = "linux")]
+    async fn drop_more(&mut self, most: u64) -> Result<usize, Failure> {
+        let address = self.address;
+        let Some(stream) = self.stream.as_ref() else {
+            return Err(Failure::Closed { address });
+        };
+        let most = usize::try_from(most).unwrap_or(usize::MAX).min(self.buffer.len());
+        let room = &mut self.buffer[..most];
+        let drop_what_is_there = || {
+            let (_, dropped) = rustix::net::recv(stream, &mut *room, rustix::net::RecvFlags::TRUNC)?;
+            Ok(dropped)
+        };
+        match stream.async_io(Interest::READABLE, drop_what_is_there).await {
+            Ok(0) => {
+                self.stream = None;
+                Err(Failure::Closed { address })
+            }
+            Ok(bytes) => Ok(bytes),
+            Err(source) => Err(self.broken(source)),
+        }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    async fn drop_more(&mut self, _: u64) -> Result<usize, Failure> {
+        self.read_more().await
+    }
+
     /// Counts a body of known length off the connection.
     async fn drop_body(&mut self, head: &Head, bytes: u64) -> Result<(), Failure> {
         let buffered = (self.filled - head.bytes) as u64;
@@ -329,11 +358,17 @@ impl Connection {
         }
         let mut left = bytes - buffered;
         self.filled = 0;
-        if left > LARGE_READ_BYTES as u64 && self.buffer.len() < LARGE_READ_BYTES {
-            self.buffer.resize(LARGE_READ_BYTES, 0);
+        let is_large = left > LARGE_READ_BYTES as u64;
+        if is_large && self.buffer.len() < LARGE_READ_BYTES {
+            // Zeros that nobody writes to take no memory yet.
+            self.buffer = vec![0; LARGE_READ_BYTES];
         }
         while left > 0 {
-            let came = self.read_more().await? as u64;
+            let came = if is_large {
+                self.drop_more(left).await? as u64
+            } else {
+                self.read_more().await? as u64
+            };
             self.filled = 0;
             left = left.checked_sub(came).ok_or_else(|| Failure::Content {
                 request: self.address.to_string(),

@@ -30,10 +30,10 @@ use tokio::{
 const STAND_IN: Bytes = Bytes::from_static(&[0]);
 
 /// Bytes that the kernel is asked to send at once.
-const PIECE_BYTES: u64 = 1 << 20;
+const PIECE_BYTES: u64 = 4 << 20;
 
 /// Pieces after which other connections of the worker have their turn.
-const PIECES_A_TURN: u32 = 4;
+const PIECES_A_TURN: u32 = 2;
 
 /// Where the answers of one connection leave parts of files.
 #[derive(Debug, Default)]

@@ -195,6 +195,8 @@ pub(super) struct Gatherer {
     is_fast: bool,
     /// Whether whoever writes holds something open for the next piece.
     is_open: bool,
+    /// Bytes of all pieces until now.
+    handed: usize,
 }
 
 impl Gatherer {
@@ -204,19 +206,23 @@ impl Gatherer {
             ahead: None,
             is_fast: false,
             is_open: false,
+            handed: 0,
         }
     }
 
-    /// The next piece. It is empty at the end of a body, and where a sender falls silent right after a piece.
+    /// The next piece. It ends where the body reaches a multiple of [`PIECE_BYTES`], if not before: so the system keeps the file in
+    /// few large parts of its memory, which it then sends faster. It is empty at the end of a body, and where a sender falls silent right after a piece.
     pub(super) async fn piece(&mut self) -> (Piece, Stop) {
         let (piece, stop) = self.gather(&BUDGET).await;
         self.is_fast = matches!(stop, Stop::Full);
         self.is_open = matches!(stop, Stop::Full | Stop::Crowded);
+        self.handed += piece.len();
         (piece, stop)
     }
 
     async fn gather(&mut self, budget: &'static Budget) -> (Piece, Stop) {
         let mut piece = Piece::empty(budget);
+        let full = PIECE_BYTES - self.handed % PIECE_BYTES;
         loop {
             let came = match self.ahead.take() {
                 Some(bytes) => Ok(Some(bytes)),
@@ -227,16 +233,22 @@ impl Gatherer {
                 },
             };
             match came {
-                Ok(Some(bytes)) => match piece.add(bytes, self.is_fast) {
-                    Ok(()) if piece.len() >= PIECE_BYTES => return (piece, Stop::Full),
-                    Ok(()) => {}
-                    Err(bytes) if piece.is_empty() => return (Piece::crowded(bytes, budget), Stop::Crowded),
-                    Err(bytes) => {
-                        let is_full = piece.len() + bytes.len() > PIECE_BYTES;
+                Ok(Some(bytes)) => {
+                    let fitting = bytes.slice(..bytes.len().min(full - piece.len()));
+                    let count = fitting.len();
+                    if let Err(fitting) = piece.add(fitting, self.is_fast) {
+                        if piece.is_empty() {
+                            self.ahead = Some(bytes.slice(count..)).filter(|rest| !rest.is_empty());
+                            return (Piece::crowded(fitting, budget), Stop::Crowded);
+                        }
                         self.ahead = Some(bytes);
-                        return (piece, if is_full { Stop::Full } else { Stop::Crowded });
+                        return (piece, Stop::Crowded);
                     }
-                },
+                    self.ahead = Some(bytes.slice(count..)).filter(|rest| !rest.is_empty());
+                    if piece.len() == full {
+                        return (piece, Stop::Full);
+                    }
+                }
                 Ok(None) => return (piece, Stop::End),
                 Err(error) => return (piece, Stop::Broken(error)),
             }
@@ -247,9 +259,60 @@ impl Gatherer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use actix_web::{FromRequest as _, error::PayloadError};
+    use futures_util::Stream;
+    use std::pin::Pin;
 
     fn bytes(count: usize) -> Bytes {
         vec![7; count].into()
+    }
+
+    /// A body that comes in these chunks.
+    async fn payload(chunks: Vec<Bytes>) -> web::Payload {
+        let chunks = futures_util::stream::iter(chunks.into_iter().map(Ok));
+        let boxed: Pin<Box<dyn Stream<Item = Result<Bytes, PayloadError>>>> = Box::pin(chunks);
+        let mut payload = actix_web::dev::Payload::Stream { payload: boxed };
+        let request = actix_web::test::TestRequest::default().to_http_request();
+        web::Payload::from_request(&request, &mut payload)
+            .await
+            .expect("a payload")
+    }
+
+    /// How long the pieces of a body are that comes in chunks of this size.
+    async fn pieces(content: &[u8], size: usize) -> Vec<usize> {
+        let chunks = content.chunks(size).map(Bytes::copy_from_slice).collect();
+        let mut body = Gatherer::new(payload(chunks).await);
+        let (mut gathered, mut pieces) = (Vec::new(), Vec::new());
+        loop {
+            let (piece, stop) = body.piece().await;
+            gathered.extend_from_slice(&piece);
+            pieces.push(piece.len());
+            match stop {
+                Stop::Full => {}
+                Stop::End => break,
+                _ => panic!("neither full nor the end after {pieces:?}"),
+            }
+        }
+        assert!(gathered == content, "chunks of {size}");
+        pieces
+    }
+
+    #[test]
+    fn pieces_end_at_multiples_of_their_size_however_the_body_comes() {
+        let content: Vec<u8> = (0..3 * PIECE_BYTES + 77).map(|n| (n / 3) as u8).collect();
+        actix_rt::System::new().block_on(async {
+            for size in [
+                1_000,
+                65_536,
+                100_000,
+                PIECE_BYTES,
+                PIECE_BYTES + 1,
+                content.len(),
+            ] {
+                let expected = [PIECE_BYTES, PIECE_BYTES, PIECE_BYTES, 77];
+                assert_eq!(pieces(&content, size).await, expected, "chunks of {size}");
+            }
+        });
     }
 
     #[test]
