@@ -11,6 +11,7 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/bench-opponents.XXXXXX")
 results=${BENCH_RESULTS:-$here/target/bench}
 mkdir -p "$results"
 started=""
+ports=""
 
 finish() {
     for pid in $started; do
@@ -35,14 +36,20 @@ done
 set -- --json "$results/results.json" --markdown "$results/table.md" "$@"
 note() { echo "opponents: $*" >&2; }
 
+# is_started PORT: notes the process that was put in the background last, and where it will listen.
+is_started() {
+    pid=$!
+    started="$started $pid"
+    ports="$ports $1"
+}
+
 # ours NAME PORT DURABILITY
 ours() {
     mkdir -p "$work/$1"
     REGISTRY_HTTP_ADDR=127.0.0.1:$2 REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY=$work/$1 \
         REGISTRY_STORAGE_FILESYSTEM_DURABILITY=$3 \
         "$bin/registry" serve "$work/ours.yaml" >"$work/$1.log" 2>&1 &
-    pid=$!
-    started="$started $pid"
+    is_started "$2"
 }
 
 cat >"$work/ours.yaml" <<YAML
@@ -68,8 +75,7 @@ http: {addr: "127.0.0.1:17403"}
 YAML
     mkdir -p "$work/distribution"
     docker-registry serve "$work/distribution.yaml" >"$work/distribution.log" 2>&1 &
-    pid=$!
-    started="$started $pid"
+    is_started 17403
     start="REGISTRY_HTTP_ADDR=127.0.0.1:{port} REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY={dir} docker-registry serve $work/distribution.yaml"
     set -- "$@" distribution=127.0.0.1:17403 --pid "distribution=$pid" --start "distribution=$start"
 else
@@ -107,30 +113,26 @@ http {
 CONF
     sed "s/NGINX_PORT/17404/" "$work/nginx.conf" >"$work/nginx-running.conf"
     nginx -c "$work/nginx-running.conf" 2>/dev/null &
-    pid=$!
-    started="$started $pid"
+    is_started 17404
     set -- "$@" --files nginx=127.0.0.1:17404 --pid "nginx=$pid"
 else
     note "nginx is not installed: left out"
 fi
 
 "$bin/bare" 127.0.0.1:17405 >/dev/null &
-pid=$!
-started="$started $pid"
+is_started 17405
 set -- "$@" --files bare=127.0.0.1:17405 --pid "bare=$pid" --start "bare=$bin/bare 127.0.0.1:{port} --empty"
 
 "$bin/limit" 127.0.0.1:17406 --folder "$work/limit" >/dev/null &
-pid=$!
-started="$started $pid"
+is_started 17406
 set -- "$@" --sink limit=127.0.0.1:17406 --pid "limit=$pid"
 
 "$bin/limit" 127.0.0.1:17407 --folder "$work/limit-sync" --sync >/dev/null &
-pid=$!
-started="$started $pid"
+is_started 17407
 set -- "$@" --sink limit-sync=127.0.0.1:17407 --pid "limit-sync=$pid"
 
 # Until all listen; a server that ended has said why in its log.
-for port in 17401 17402 17405 17406 17407; do
+for port in $ports; do
     tries=0
     until "$bin/bench" reach "127.0.0.1:$port" 2>/dev/null; do
         tries=$((tries + 1))
