@@ -6,6 +6,7 @@ mod support;
 
 use oci::{Digest, media_type};
 use registry::{
+    Config,
     domain::{Collect, Damage, Limits, Registry, Verified, Verify},
     storage::{Durability, filesystem::Filesystem},
 };
@@ -13,11 +14,13 @@ use std::{
     fs,
     io::{Read, Write},
     net::TcpStream,
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime},
 };
 use support::{Request, Server, complete, image};
+use testkit::http::Connection;
 
 fn open(folder: &Path) -> Registry {
     let storage = Filesystem::open(folder, Durability::None).unwrap();
@@ -213,6 +216,84 @@ fn a_damaged_large_blob_breaks_off_once_and_is_refused_from_then_on() {
     for method in ["HEAD", "GET"] {
         assert_eq!(ask(&server, method, &path, None), 500, "{method}");
     }
+}
+
+/// Flips the lowest bit of one byte where it stands, as nobody does who goes through the registry.
+fn flip_in_place(path: &Path, at: u64) {
+    let file = fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[byte[0] ^ 1], at).unwrap();
+}
+
+/// Asks for a blob; whether an answer came to its end with the right bytes.
+fn is_served(registry: &testkit::Registry, path: &str, content: &[u8]) -> bool {
+    let mut connection = Connection::open(registry.address());
+    connection.write(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
+    match connection.read(false) {
+        Ok(answer) if answer.status == 200 => {
+            assert!(answer.body == content, "wrong bytes are served as good");
+            true
+        }
+        Ok(answer) => {
+            assert_eq!(answer.status, 500, "{}", answer.text());
+            false
+        }
+        Err(_) => false,
+    }
+}
+
+/// Pushes a blob in pieces into another repository, so that no link to it is there.
+fn push_in_pieces(registry: &testkit::Registry, content: &[u8]) {
+    let mut location = registry
+        .request("POST", "/v2/b/blobs/uploads/", &[], b"")
+        .expect(202)
+        .location();
+    for piece in content.chunks(content.len() / 3) {
+        location = registry
+            .request("PATCH", &location, &[], piece)
+            .expect(202)
+            .location();
+    }
+    let end = format!("{location}?digest={}", Digest::sha256(content));
+    registry.request("PUT", &end, &[], b"").expect(201);
+}
+
+#[test]
+fn a_bit_that_flips_while_the_registry_serves_is_not_served_as_good_and_goes_with_the_next_push() {
+    let registry = testkit::Registry::start(Config::complete());
+    // More than any buffer between the two ends takes.
+    let content: Vec<u8> = large().into_iter().cycle().take(24 << 20).collect();
+    let path = format!("/v2/a/blobs/{}", registry.push_blob("a", &content));
+    let file = content_path(&registry.storage_dir(), &Digest::sha256(&content));
+    let len = content.len() as u64;
+    for (at, looks_first) in [(len / 2, true), (len - 1, false), (0, true), (1, false)] {
+        // The second time, the kernel sends the file.
+        assert!(is_served(&registry, &path, &content) && is_served(&registry, &path, &content));
+        flip_in_place(&file, at);
+        if looks_first {
+            assert!(!is_served(&registry, &path, &content), "byte {at}");
+            assert_eq!(registry.request("HEAD", &path, &[], b"").status, 500);
+            let range = [("Range", "bytes=0-999")];
+            assert_eq!(registry.request("GET", &path, &range, b"").status, 500);
+        }
+        push_in_pieces(&registry, &content);
+        assert_eq!(registry.request("HEAD", &path, &[], b"").status, 200);
+    }
+    assert!(is_served(&registry, &path, &content));
+}
+
+#[test]
+fn a_range_of_a_large_blob_that_changed_since_it_was_read_is_refused() {
+    let registry = testkit::Registry::start(Config::complete());
+    let path = format!("/v2/a/blobs/{}", registry.push_blob("a", &large()));
+    let range = [("Range", "bytes=0-99999")];
+    for _ in 0..2 {
+        registry.request("GET", &path, &range, b"").expect(206);
+    }
+    let file = content_path(&registry.storage_dir(), &Digest::sha256(&large()));
+    flip_in_place(&file, 399_999);
+    registry.request("GET", &path, &range, b"").expect(500);
 }
 
 #[test]

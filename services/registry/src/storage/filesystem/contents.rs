@@ -6,7 +6,7 @@ use crate::storage::{
     ledger::{Batch, Value},
 };
 use oci::{Algorithm, Digest};
-use std::{fs, io::Write, sync::Arc, time::SystemTime};
+use std::{fs, io::Write, time::SystemTime};
 
 impl Contents for Filesystem {
     fn content(&self, digest: &Digest) -> Result<Option<Content>> {
@@ -14,13 +14,7 @@ impl Contents for Filesystem {
             return Ok(Some(Content::Memory(value.bytes)));
         }
         let path = self.layout.content(digest);
-        let opened = found(disk::open(&path)).and_then(|file| {
-            file.map(|file| {
-                let len = file.metadata()?.len();
-                Ok(Content::File(Arc::new(file), len))
-            })
-            .transpose()
-        });
+        let opened = found(disk::open(&path)).and_then(|file| file.map(Content::of_file).transpose());
         opened.map_err(|source| self.error("open", &path, source))
     }
 

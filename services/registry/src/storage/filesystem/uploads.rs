@@ -6,7 +6,6 @@ use oci::{Algorithm, Digest, RepositoryName};
 use std::{
     fs::{self, File},
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 impl Uploads for Filesystem {
@@ -159,10 +158,7 @@ impl UploadWriter for Writer {
     }
 
     fn content(&self) -> Result<Content> {
-        let opened = self
-            .file
-            .try_clone()
-            .and_then(|file| Ok(Content::File(Arc::new(file), self.file.metadata()?.len())));
+        let opened = self.file.try_clone().and_then(Content::of_file);
         opened.map_err(|source| StorageError::new("read", "an upload", source))
     }
 
