@@ -17,7 +17,7 @@ use std::{
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 use support::{Request, Server, complete, image};
 use testkit::http::Connection;
@@ -64,6 +64,45 @@ fn a_content_that_power_loss_cut_off_before_a_repository_had_it_is_no_damage_and
     };
     let collected = open(folder.path()).collect_garbage(how, &mut |_| {}).unwrap();
     assert_eq!((collected.contents, path.exists()), (1, false));
+}
+
+#[test]
+fn what_a_process_that_was_killed_left_half_written_goes_soon_after_the_next_start() {
+    let mut registry = testkit::Registry::start(Config::complete());
+    let path = format!("/v2/a/blobs/{}", registry.push_blob("a", &large()));
+    registry.stop();
+    let (root, kept) = (registry.storage_dir(), files(&registry.storage_dir()));
+    let records = root.join("records");
+    let table = files(&records)
+        .into_iter()
+        .find(|file| file.extension().is_some_and(|e| e == "table"));
+    let first = table.unwrap().file_name().unwrap().to_str().unwrap()[..10].to_owned();
+    let left = [
+        root.join("blobs/.3"),
+        root.join("blobs/sha256/ab/.0-1"),
+        content_path(&root, &Digest::sha256(&large())).with_file_name(".0badcafe-7"),
+        records.join("0000000008-0000000009.table.new"),
+        records.join("version.new"),
+        // Its content is in the table already.
+        records.join(format!("{first}-00000000000000aa.log")),
+    ];
+    for file in &left {
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, "half").unwrap();
+    }
+    registry.restart();
+    let started = Instant::now();
+    while let Some(file) = left.iter().find(|file| file.exists()) {
+        assert!(started.elapsed().as_secs() < 120, "{} stays", file.display());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert!(registry.get(&path).expect(200).body == large());
+    registry.stop();
+    let kept_now: Vec<_> = files(&root)
+        .into_iter()
+        .filter(|file| kept.contains(file))
+        .collect();
+    assert_eq!(kept_now, kept);
 }
 
 /// A content of its own file that begins with a text: small ones share blocks of the ledger, which

@@ -410,9 +410,9 @@ pub trait Storage: Contents + Records + Uploads + Send + Sync {
     /// It may then be done on a thread that serves connections.
     fn is_quick(&self) -> bool;
 
-    /// Removes what dead processes left half written before a time; how much.
+    /// Removes what dead processes left half written; how many files. What this process is writing stays.
     ///
     /// # Errors
     /// The store cannot be read or written.
-    fn remove_leftovers(&self, before: SystemTime) -> Result<usize>;
+    fn remove_leftovers(&self) -> Result<usize>;
 }

@@ -289,9 +289,9 @@ impl Storage for Faulty {
         false
     }
 
-    fn remove_leftovers(&self, before: SystemTime) -> Result<usize> {
+    fn remove_leftovers(&self) -> Result<usize> {
         self.faults.step("remove leftovers")?;
-        self.inner.remove_leftovers(before)
+        self.inner.remove_leftovers()
     }
 }
 

@@ -10,6 +10,7 @@ use oci::{Algorithm, Digest, RepositoryName};
 use std::{
     collections::BTreeSet,
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    time::SystemTime,
 };
 
 const ERRORS: [i32; 3] = [28, 5, 24];
