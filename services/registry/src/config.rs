@@ -206,7 +206,8 @@ impl Default for Prometheus {
 pub struct Limits {
     /// The largest manifest that is accepted, in bytes; 413 above.
     pub manifest: ByteCount,
-    /// How many clients may be connected at once; the others wait.
+    /// How many clients may be connected at once; the others wait. Each worker counts its own, so that it is rounded up to a
+    /// multiple of the workers.
     pub connections: usize,
     /// How many threads serve requests; 0 for one a processor, at most 8.
     pub workers: usize,
@@ -220,7 +221,8 @@ pub struct Limits {
     pub bodyrate: ByteCount,
     /// How long an idle connection is kept.
     pub keepalive: Duration,
-    /// How many upload sessions may be open at once, whoever began them; 429 above.
+    /// How many upload sessions may be open at once, whoever began them; 429 above. Those of before the start count from the
+    /// moment on that somebody goes on with them.
     pub uploads: usize,
     /// How many of them one client may have open, of those begun since the start; 429 above, 0 for any number. A client is
     /// a user, or without a password an address: of IPv6, its first 64 bits.

@@ -362,6 +362,39 @@ fn a_sender_may_pause_as_long_as_its_bytes_make_up_for_it() {
 }
 
 #[test]
+fn a_connection_above_the_limit_waits_until_another_ends() {
+    let mut config = Config::current();
+    // Two for each of the test's two workers.
+    config.http.limits.connections = 4;
+    let registry = Registry::start(config);
+    let get = Request::new("GET", "/v2/");
+    let mut held: Vec<Connection> = (0..4).map(|_| Connection::open(registry.address())).collect();
+    for connection in &mut held {
+        connection.exchange(&get).expect(200);
+    }
+    let mut waiting = testkit::http::socket(registry.address());
+    waiting.write_all(&get.to_bytes(&registry.host())).unwrap();
+    for _ in 0..50 {
+        for connection in &mut held {
+            connection.exchange(&get).expect(200);
+        }
+    }
+    waiting.set_nonblocking(true).unwrap();
+    let early = waiting.peek(&mut [0]).map_err(|error| error.kind());
+    assert_eq!(
+        early,
+        Err(std::io::ErrorKind::WouldBlock),
+        "it is served beside the others"
+    );
+    waiting.set_nonblocking(false).unwrap();
+    held.pop();
+    Connection::over(waiting, &registry.host())
+        .read(false)
+        .expect("its turn has come")
+        .expect(200);
+}
+
+#[test]
 fn each_answer_has_an_id_of_its_own_or_the_one_that_was_given() {
     let registry = Registry::current();
     let id = |answer: Response| answer.header("x-request-id").expect("an id").to_owned();

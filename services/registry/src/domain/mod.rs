@@ -101,7 +101,7 @@ impl Capabilities {
 pub struct Limits {
     /// The largest manifest, in bytes.
     pub max_manifest_bytes: usize,
-    /// The most upload sessions that may be open at once.
+    /// The most upload sessions that may be open at once, of those begun or gone on with in this process.
     pub max_uploads: usize,
     /// The most of them that one client may have open, of those begun in this process; 0 for any number.
     pub max_client_uploads: usize,
