@@ -80,7 +80,7 @@ pub enum LockError {
 pub fn lock(root: &Path) -> std::result::Result<Lock, LockError> {
     let wrap = |source| StorageError::new("lock", root.display(), source);
     let missing: Vec<&Path> = root.ancestors().take_while(|folder| !folder.exists()).collect();
-    fs::create_dir_all(root).map_err(wrap)?;
+    disk::make_folder(root).map_err(wrap)?;
     for above in missing.iter().filter_map(|folder| folder.parent()) {
         // The folder above may be one that we must not read.
         let _ = disk::sync_folder(above);
@@ -125,7 +125,7 @@ impl Filesystem {
     pub fn open_to_verify(root: &Path, durability: Durability) -> Result<Filesystem> {
         let layout = Layout::new(root);
         for folder in layout.fixed_folders() {
-            fs::create_dir_all(&folder)
+            disk::make_folder(&folder)
                 .map_err(|source| StorageError::new("make", folder.display(), source))?;
         }
         let durable = durability == Durability::Full;
@@ -176,7 +176,7 @@ impl Filesystem {
     /// Makes a folder and those above it. If the store is durable, so are they.
     fn make_folder(&self, folder: &Path) -> io::Result<()> {
         let missing: Vec<&Path> = folder.ancestors().take_while(|folder| !folder.exists()).collect();
-        fs::create_dir_all(folder)?;
+        disk::make_folder(folder)?;
         if self.durable {
             for above in missing.iter().filter_map(|folder| folder.parent()) {
                 disk::sync_folder(above)?;
@@ -296,11 +296,11 @@ fn settings(durable: bool) -> Settings {
 fn settle_durability(layout: &Layout, durable: bool) -> io::Result<()> {
     let note = layout.unsynced();
     if !durable {
-        return File::create(note).map(|_| ());
+        return disk::create(&note).map(|_| ());
     }
     if note.exists() {
         sync_all_of(layout.root())?;
-        fs::remove_file(note)?;
+        disk::remove(&note)?;
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use super::{Filesystem, each_name, found};
 use crate::storage::{Content, Result, StorageError, StoredUpload, UploadKey, UploadWriter, Uploads, disk};
 use oci::{Algorithm, Digest, RepositoryName};
 use std::{
-    fs::{self, File},
+    fs::File,
     path::{Path, PathBuf},
 };
 
@@ -19,7 +19,8 @@ impl Uploads for Filesystem {
     fn upload(&self, key: &UploadKey) -> Result<Option<StoredUpload>> {
         for algorithm in Algorithm::ALL {
             let path = self.layout.upload(key, algorithm);
-            let metadata = found(fs::metadata(&path)).map_err(|source| self.error("read", &path, source))?;
+            let metadata =
+                found(disk::metadata(&path)).map_err(|source| self.error("read", &path, source))?;
             if let Some(metadata) = metadata {
                 let touched = metadata
                     .modified()
