@@ -332,6 +332,26 @@ fn a_bit_that_flips_while_the_registry_serves_is_not_served_as_good_and_goes_wit
 }
 
 #[test]
+fn who_still_reads_a_damaged_file_brings_no_blame_on_the_good_one_that_took_its_place() {
+    let registry = testkit::Registry::start(Config::complete());
+    let content: Vec<u8> = large().into_iter().cycle().take(24 << 20).collect();
+    let path = format!("/v2/a/blobs/{}", registry.push_blob("a", &content));
+    let file = content_path(&registry.storage_dir(), &Digest::sha256(&content));
+    flip_in_place(&file, content.len() as u64 - 1);
+    let mut reader = testkit::http::socket(registry.address());
+    let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    reader.write_all(request.as_bytes()).unwrap();
+    reader.read_exact(&mut [0; 1000]).unwrap();
+    push_in_pieces(&registry, &content);
+    let mut rest = Vec::new();
+    // It ends early, with or without a reset.
+    let _ = reader.read_to_end(&mut rest);
+    assert!(rest.len() < content.len(), "{}", rest.len());
+    assert_eq!(registry.request("HEAD", &path, &[], b"").status, 200);
+    assert!(is_served(&registry, &path, &content));
+}
+
+#[test]
 fn a_range_of_a_large_blob_that_changed_since_it_was_read_is_refused() {
     let registry = testkit::Registry::start(Config::complete());
     let path = format!("/v2/a/blobs/{}", registry.push_blob("a", &large()));

@@ -93,6 +93,20 @@ impl Registry {
         self.0.whole.any_damaged.store(true, Relaxed);
     }
 
+    /// As [`Registry::remember_damaged`], of bytes that were read from `content`. If another file has taken the place of theirs
+    /// meanwhile, that is what is served from now on, and nothing is known against it.
+    pub fn remember_damaged_content(&self, digest: &Digest, content: &Content) {
+        let is_there_still = match (content.file_state(), self.storage().content(digest)) {
+            (Some(read), Ok(there)) => there
+                .and_then(|there| there.file_state())
+                .is_some_and(|there| there.is_same_file(&read)),
+            (None, _) | (_, Err(_)) => true,
+        };
+        if is_there_still {
+            self.remember_damaged(digest);
+        }
+    }
+
     /// Whether this content was found not to have its digest.
     pub(super) fn is_known_damaged(&self, digest: &Digest) -> bool {
         self.0.whole.any_damaged.load(Relaxed)
@@ -129,7 +143,7 @@ impl Registry {
         if digest.matches(&bytes) {
             Ok(bytes)
         } else {
-            self.remember_damaged(digest);
+            self.remember_damaged_content(digest, content);
             Err(Error::Damaged { digest: *digest })
         }
     }
@@ -157,7 +171,7 @@ impl Registry {
                 self.remember_whole(digest, content);
                 return Ok(());
             }
-            self.remember_damaged(digest);
+            self.remember_damaged_content(digest, content);
         }
         Err(Error::Damaged { digest: *digest })
     }

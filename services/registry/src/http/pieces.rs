@@ -87,7 +87,7 @@ impl Check {
             self.registry.remember_whole(&self.digest, content);
             Ok(())
         } else {
-            self.registry.remember_damaged(&self.digest);
+            self.registry.remember_damaged_content(&self.digest, content);
             Err(io::Error::new(
                 io::ErrorKind::InvalidData,
                 format!("the stored content of {} is damaged", self.digest),

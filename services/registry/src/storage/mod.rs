@@ -93,6 +93,14 @@ pub struct FileState {
 /// File systems tell times in ticks of the kernel's clock, of at most ten milliseconds.
 const TICKS: Duration = Duration::from_millis(20);
 
+impl FileState {
+    /// Whether it is the same file, changed or not. One of the two must be open still: else the other may have been given its place
+    /// on the disk.
+    pub fn is_same_file(&self, other: &FileState) -> bool {
+        self.id == other.id
+    }
+}
+
 impl From<&Metadata> for FileState {
     fn from(metadata: &Metadata) -> FileState {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
