@@ -69,7 +69,7 @@ pub struct Opened {
     /// The storage folder; none in memory.
     pub folder: Option<PathBuf>,
     /// Held as long as the storage is used.
-    _lock: Option<filesystem::Lock>,
+    lock: Option<Arc<filesystem::Lock>>,
 }
 
 /// A store that this process has taken, and nothing on it.
@@ -89,7 +89,7 @@ impl Taken {
         Ok(Opened {
             registry: domain::Registry::open(self.store, capabilities(config), limits(config))?,
             folder: self.folder,
-            _lock: self.lock,
+            lock: self.lock.map(Arc::new),
         })
     }
 }
@@ -268,6 +268,10 @@ pub fn start(config: Config) -> Result<Running, StartError> {
         _ => None,
     };
     let mut tasks = maintenance::spawn(&config, &opened.registry, &totals);
+    if !opened.registry.capabilities().read_only {
+        // Files of another process that took the folder meanwhile must not be taken for left behind.
+        tasks.push(maintenance::tidy(&opened.registry, opened.lock.clone()));
+    }
     tasks.push(actix_rt::spawn(health.clone().watch()));
     Ok(Running {
         addresses,

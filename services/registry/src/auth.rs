@@ -273,6 +273,32 @@ mod tests {
     }
 
     #[test]
+    fn few_wrong_logins_are_verified_at_once_and_who_is_known_waits_for_none_of_them() {
+        let (_folder, auth) = gate(config::Anonymous::None);
+        let turns = auth.turns.available_permits();
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        assert!((1..=processors.div_ceil(2)).contains(&turns), "{turns}");
+        let (right, wrong) = (basic("alice:right"), basic("alice:wrong"));
+        actix_rt::System::new().block_on(async {
+            let known = auth.decide(Some(&right), Access::Pull).await;
+            assert_eq!(known, Verdict::Allowed(Some("alice".into())));
+            let taken = Arc::clone(&auth.turns)
+                .acquire_many_owned(turns as u32)
+                .await
+                .expect("all turns");
+            let logins = (0..20).map(|_| auth.decide(Some(&wrong), Access::Pull));
+            let mut logins = std::pin::pin!(futures_util::future::join_all(logins));
+            // A hash of this cost takes a few milliseconds.
+            let early = tokio::time::timeout(Duration::from_millis(300), &mut logins).await;
+            assert!(early.is_err(), "they are verified without a turn");
+            assert_eq!(auth.decide(Some(&right), Access::Pull).await, known);
+            drop(taken);
+            assert!(logins.await.iter().all(|verdict| *verdict == Verdict::Refused));
+        });
+        assert_eq!(auth.turns.available_permits(), turns);
+    }
+
+    #[test]
     fn a_header_longer_than_any_password_is_not_hashed() {
         let long = "x".repeat(MAX_HEADER_BYTES);
         assert_eq!(credentials(&basic(&format!("alice:{long}"))), None);

@@ -206,21 +206,23 @@ impl Default for Prometheus {
 pub struct Limits {
     /// The largest manifest that is accepted, in bytes; 413 above.
     pub manifest: ByteCount,
-    /// How many clients may be connected at once; the others wait.
+    /// How many clients may be connected at once; the others wait. Each worker counts its own, so that it is rounded up to a
+    /// multiple of the workers.
     pub connections: usize,
     /// How many threads serve requests; 0 for one a processor, at most 8.
     pub workers: usize,
-    /// How long a client may take to send a request's head.
+    /// How long a client may take to send a request's head. On a connection that rests, `keepalive` comes before it.
     pub headtimeout: Duration,
     /// How long a client may be silent in the middle of a body, in either direction.
     pub bodytimeout: Duration,
-    /// Bytes a second that a client must send of a body; 0 for any. Waiting for it is held against it, at most `bodytimeout`
+    /// Bytes a second that a client must send of a body, and read of an answer; 0 for any. Waiting for it is held against it, at most `bodytimeout`
     /// in all, and each second's worth of bytes makes up for one second: pauses and bursts do no harm, a lasting trickle
-    /// ends with 408. The default is below the slowest modem's rate.
+    /// ends with 408. A reader has what the system's buffers hold on top. The default is below the slowest modem's rate.
     pub bodyrate: ByteCount,
     /// How long an idle connection is kept.
     pub keepalive: Duration,
-    /// How many upload sessions may be open at once, whoever began them; 429 above.
+    /// How many upload sessions may be open at once, whoever began them; 429 above. Those of before the start count from the
+    /// moment on that somebody goes on with them.
     pub uploads: usize,
     /// How many of them one client may have open, of those begun since the start; 429 above, 0 for any number. A client is
     /// a user, or without a password an address: of IPv6, its first 64 bits.

@@ -15,6 +15,7 @@ use crate::{
     http::RequestId,
     log::ACCESS,
     metrics::{Sample, Shard, route_index},
+    paced::{Turn, Turns},
     wire::Outlet,
 };
 use actix_http::{HttpMessage, Request, RequestHead, Response};
@@ -186,11 +187,12 @@ where
             .cloned()
             .unwrap_or_else(|| edge.ids.next());
         let intake = Intake::watch(&mut request, edge.pace);
+        let turn = request.conn_data::<Rc<Turns>>().map(Turns::begin);
         let mut story = edge.story(&request, &id, intake.clone());
         if edge.auth.is_none()
             && let Some(response) = (edge.at_once)(request.head())
         {
-            return Either::Left(ready(Ok(edge.finish(response.into(), id, story, intake))));
+            return Either::Left(ready(Ok(edge.finish(response.into(), id, story, intake, turn))));
         }
         request.extensions_mut().insert(RequestId(id.clone()));
         let (application, edge) = (Rc::clone(&self.application), Rc::clone(edge));
@@ -208,7 +210,7 @@ where
                     }
                 }
             };
-            Ok(edge.finish(response, id, story, intake))
+            Ok(edge.finish(response, id, story, intake, turn))
         }))
     }
 }
@@ -221,6 +223,7 @@ impl Edge {
         id: HeaderValue,
         mut story: Option<Box<Story>>,
         intake: Option<Intake>,
+        turn: Option<Turn>,
     ) -> Response<Observed> {
         self.add_headers(response.headers_mut(), id);
         if let Some(story) = &mut story {
@@ -231,6 +234,7 @@ impl Edge {
             body,
             meter: Meter { sent: 0, story },
             _intake: intake,
+            _turn: turn,
         })
     }
 
@@ -391,6 +395,8 @@ pub struct Observed {
     meter: Meter,
     /// Kept to the answer's end, see [`Intake`].
     _intake: Option<Intake>,
+    /// Likewise.
+    _turn: Option<Turn>,
 }
 
 /// Counts bytes, and tells the story at the end of them.
@@ -422,13 +428,19 @@ impl MessageBody for Observed {
             body,
             mut meter,
             _intake,
+            _turn,
         } = self;
         match body.try_into_bytes() {
             Ok(bytes) => {
                 meter.sent += bytes.len() as u64;
                 Ok(bytes)
             }
-            Err(body) => Err(Observed { body, meter, _intake }),
+            Err(body) => Err(Observed {
+                body,
+                meter,
+                _intake,
+                _turn,
+            }),
         }
     }
 }

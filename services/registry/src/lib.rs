@@ -17,6 +17,7 @@ mod listen;
 mod log;
 mod maintenance;
 mod metrics;
+mod paced;
 mod server;
 pub mod storage;
 mod tls;

@@ -99,6 +99,23 @@ pub fn spawn(config: &Config, registry: &Registry, totals: &Totals) -> Vec<JoinH
     tasks
 }
 
+/// Begins to remove what processes that were killed left half written: once, beside the first requests, because all folders
+/// are looked through. `held` is kept until that is over.
+pub fn tidy(registry: &Registry, held: impl Send + 'static) -> JoinHandle<()> {
+    let registry = registry.clone();
+    actix_rt::task::spawn_blocking(move || {
+        match registry.remove_leftovers() {
+            Ok(0) => {}
+            Ok(files) => {
+                log::info!(files = files; "removed {files} files that an earlier process left half written")
+            }
+            Err(error) => log::error!("what an earlier process left half written cannot be removed: {error}"),
+        }
+        drop(registry);
+        drop(held);
+    })
+}
+
 /// Runs blocking work at intervals, the first time after one of them.
 fn repeat(interval: Duration, work: impl Fn() + Send + Sync + 'static) -> JoinHandle<()> {
     let work = Arc::new(work);

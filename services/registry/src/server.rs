@@ -1,18 +1,28 @@
-//! The server: from listeners, over TLS or a [`Wire`], to HTTP and the service that answers.
+//! The server: from listeners, over TLS or a [`Wire`], at the client's [`Paced`], to HTTP and the service that answers.
 //!
 //! It is put together from the parts that actix-web's own server is made of, because that one can neither stand a service in
 //! front of the application nor be given a connection of another kind.
 
-use crate::{config, wire::Wire};
+use crate::{
+    config,
+    edge::Pace,
+    paced::Paced,
+    wire::{Outlet, Wire},
+};
 use actix_http::{HttpService, HttpServiceBuilder, Protocol, Request, Response, h1};
 use actix_server::{GracefulShutdownSignal, Server, ServerBuilder};
 use actix_service::{ServiceFactory, ServiceFactoryExt, fn_service};
+use actix_tls::accept::{
+    TlsError,
+    rustls_0_23::{Acceptor, TlsStream},
+};
 use actix_web::{Error, body::MessageBody};
 use std::{
     fmt::Debug,
     future::ready,
     io,
     net::{SocketAddr, TcpListener},
+    rc::Rc,
     time::Duration,
 };
 use tokio::net::TcpStream;
@@ -65,25 +75,40 @@ where
         let name = format!("registry {address}");
         builder = match tls.clone() {
             Some(tls) => builder.listen(name, listener, move || {
-                bounds
+                let http = bounds
                     .apply(HttpService::build(), address)
-                    .finish(service())
-                    .rustls_0_23(tls.clone())
+                    .on_connect_ext(|paced: &Paced<TlsStream<TcpStream>>, data| {
+                        data.insert(paced.turns());
+                    })
+                    .finish(service());
+                let mut tls = tls.clone();
+                tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+                let bounds = bounds.clone();
+                Acceptor::new(tls)
+                    .map_init_err(|_| ())
+                    .map_err(TlsError::into_service_error)
+                    .and_then(move |tls: TlsStream<TcpStream>| {
+                        let peer = peer_of(tls.get_ref().0);
+                        ready(Ok((bounds.pace(tls, None), Protocol::Http1, peer)))
+                    })
+                    .and_then(http.map_err(TlsError::Service))
             }),
             None => builder.listen(name, listener, move || {
                 let http = bounds
                     .apply(HttpService::build(), address)
-                    .on_connect_ext(|wire: &Wire, data| {
+                    .on_connect_ext(|paced: &Paced<Wire>, data| {
                         if Wire::SENDS_FILES {
-                            data.insert(wire.outlet());
+                            data.insert(paced.get_ref().outlet());
                         }
+                        data.insert(paced.turns());
                     })
                     .finish(service());
-                fn_service(|tcp: TcpStream| {
-                    // Without it, answers would only come later.
-                    let _ = tcp.set_nodelay(true);
-                    let peer = tcp.peer_addr().ok();
-                    ready(Ok((Wire::new(tcp), Protocol::Http1, peer)))
+                let bounds = bounds.clone();
+                fn_service(move |tcp: TcpStream| {
+                    let peer = peer_of(&tcp);
+                    let wire = Wire::new(tcp);
+                    let outlet = wire.outlet();
+                    ready(Ok((bounds.pace(wire, Some(outlet)), Protocol::Http1, peer)))
                 })
                 .and_then(http)
             }),
@@ -92,7 +117,25 @@ where
     Ok(builder.run())
 }
 
+/// The address of a connection's other end. The connection is made ready by the way.
+fn peer_of(tcp: &TcpStream) -> Option<SocketAddr> {
+    // Without it, answers would only come later.
+    let _ = tcp.set_nodelay(true);
+    tcp.peer_addr().ok()
+}
+
 impl Bounds {
+    /// A connection that ends when its client is too slow.
+    fn pace<S>(&self, io: S, outlet: Option<Rc<Outlet>>) -> Paced<S> {
+        let pace = Pace {
+            patience: self.limits.bodytimeout.get(),
+            bytes_per_second: self.limits.bodyrate.0,
+        };
+        // The rest between two requests is the library's to end.
+        let head_patience = self.limits.keepalive.get() + self.limits.headtimeout.get();
+        Paced::new(io, pace, head_patience, outlet)
+    }
+
     fn apply<T, S>(
         &self,
         builder: HttpServiceBuilder<T, S, h1::ExpectHandler>,

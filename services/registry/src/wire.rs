@@ -41,6 +41,8 @@ pub struct Outlet {
     part: RefCell<Option<Part>>,
     /// Bytes that were sent beside the library, less those that stood for them.
     sent: Cell<u64>,
+    /// Bytes that were sent beside the library on this connection.
+    sent_in_all: Cell<u64>,
 }
 
 /// A part of a file on its way.
@@ -58,6 +60,11 @@ impl Outlet {
     /// Bytes that were sent since this was asked last, less those that stood for them.
     pub fn take_sent(&self) -> u64 {
         self.sent.take()
+    }
+
+    /// Bytes that were ever sent.
+    pub fn sent_in_all(&self) -> u64 {
+        self.sent_in_all.get()
     }
 }
 
@@ -102,6 +109,7 @@ impl Wire {
                 Ok(sent) => {
                     let stood_in = u64::from(!std::mem::replace(&mut part.has_begun, true));
                     self.outlet.sent.set(self.outlet.sent.get() + sent - stood_in);
+                    self.outlet.sent_in_all.set(self.outlet.sent_in_all.get() + sent);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Poll::Ready(Err(error)),

@@ -6,18 +6,21 @@ mod support;
 
 use oci::{Digest, media_type};
 use registry::{
+    Config,
     domain::{Collect, Damage, Limits, Registry, Verified, Verify},
-    storage::{Durability, filesystem::Filesystem},
+    storage::{Durability, FileState, filesystem::Filesystem},
 };
 use std::{
     fs,
     io::{Read, Write},
     net::TcpStream,
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 use support::{Request, Server, complete, image};
+use testkit::http::Connection;
 
 fn open(folder: &Path) -> Registry {
     let storage = Filesystem::open(folder, Durability::None).unwrap();
@@ -61,6 +64,45 @@ fn a_content_that_power_loss_cut_off_before_a_repository_had_it_is_no_damage_and
     };
     let collected = open(folder.path()).collect_garbage(how, &mut |_| {}).unwrap();
     assert_eq!((collected.contents, path.exists()), (1, false));
+}
+
+#[test]
+fn what_a_process_that_was_killed_left_half_written_goes_soon_after_the_next_start() {
+    let mut registry = testkit::Registry::start(Config::complete());
+    let path = format!("/v2/a/blobs/{}", registry.push_blob("a", &large()));
+    registry.stop();
+    let (root, kept) = (registry.storage_dir(), files(&registry.storage_dir()));
+    let records = root.join("records");
+    let table = files(&records)
+        .into_iter()
+        .find(|file| file.extension().is_some_and(|e| e == "table"));
+    let first = table.unwrap().file_name().unwrap().to_str().unwrap()[..10].to_owned();
+    let left = [
+        root.join("blobs/.3"),
+        root.join("blobs/sha256/ab/.0-1"),
+        content_path(&root, &Digest::sha256(&large())).with_file_name(".0badcafe-7"),
+        records.join("0000000008-0000000009.table.new"),
+        records.join("version.new"),
+        // Its content is in the table already.
+        records.join(format!("{first}-00000000000000aa.log")),
+    ];
+    for file in &left {
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, "half").unwrap();
+    }
+    registry.restart();
+    let started = Instant::now();
+    while let Some(file) = left.iter().find(|file| file.exists()) {
+        assert!(started.elapsed().as_secs() < 120, "{} stays", file.display());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert!(registry.get(&path).expect(200).body == large());
+    registry.stop();
+    let kept_now: Vec<_> = files(&root)
+        .into_iter()
+        .filter(|file| kept.contains(file))
+        .collect();
+    assert_eq!(kept_now, kept);
 }
 
 /// A content of its own file that begins with a text: small ones share blocks of the ledger, which
@@ -213,6 +255,113 @@ fn a_damaged_large_blob_breaks_off_once_and_is_refused_from_then_on() {
     for method in ["HEAD", "GET"] {
         assert_eq!(ask(&server, method, &path, None), 500, "{method}");
     }
+}
+
+/// Flips the lowest bit of one byte where it stands, as nobody does who goes through the registry.
+fn flip_in_place(path: &Path, at: u64) {
+    let file = fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[byte[0] ^ 1], at).unwrap();
+}
+
+/// Reads a content until that was done so long after the last change of its file that another change would show; then once more.
+fn until_it_is_remembered(file: &Path, read: impl Fn()) {
+    while FileState::from(&fs::metadata(file).unwrap()).is_fresh {
+        read();
+    }
+    read();
+    read();
+}
+
+/// Asks for a blob; whether an answer came to its end with the right bytes.
+fn is_served(registry: &testkit::Registry, path: &str, content: &[u8]) -> bool {
+    let mut connection = Connection::open(registry.address());
+    connection.write(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
+    match connection.read(false) {
+        Ok(answer) if answer.status == 200 => {
+            assert!(answer.body == content, "wrong bytes are served as good");
+            true
+        }
+        Ok(answer) => {
+            assert_eq!(answer.status, 500, "{}", answer.text());
+            false
+        }
+        Err(_) => false,
+    }
+}
+
+/// Pushes a blob in pieces into another repository, so that no link to it is there.
+fn push_in_pieces(registry: &testkit::Registry, content: &[u8]) {
+    let mut location = registry
+        .request("POST", "/v2/b/blobs/uploads/", &[], b"")
+        .expect(202)
+        .location();
+    for piece in content.chunks(content.len() / 3) {
+        location = registry
+            .request("PATCH", &location, &[], piece)
+            .expect(202)
+            .location();
+    }
+    let end = format!("{location}?digest={}", Digest::sha256(content));
+    registry.request("PUT", &end, &[], b"").expect(201);
+}
+
+#[test]
+fn a_bit_that_flips_while_the_registry_serves_is_not_served_as_good_and_goes_with_the_next_push() {
+    let registry = testkit::Registry::start(Config::complete());
+    // More than any buffer between the two ends takes.
+    let content: Vec<u8> = large().into_iter().cycle().take(24 << 20).collect();
+    let path = format!("/v2/a/blobs/{}", registry.push_blob("a", &content));
+    let file = content_path(&registry.storage_dir(), &Digest::sha256(&content));
+    let len = content.len() as u64;
+    for (at, looks_first) in [(len / 2, true), (len - 1, false), (0, true), (1, false)] {
+        until_it_is_remembered(&file, || assert!(is_served(&registry, &path, &content)));
+        // Now the kernel sends the file.
+        flip_in_place(&file, at);
+        if looks_first {
+            assert!(!is_served(&registry, &path, &content), "byte {at}");
+            assert_eq!(registry.request("HEAD", &path, &[], b"").status, 500);
+            let range = [("Range", "bytes=0-999")];
+            assert_eq!(registry.request("GET", &path, &range, b"").status, 500);
+        }
+        push_in_pieces(&registry, &content);
+        assert_eq!(registry.request("HEAD", &path, &[], b"").status, 200);
+    }
+    assert!(is_served(&registry, &path, &content));
+}
+
+#[test]
+fn who_still_reads_a_damaged_file_brings_no_blame_on_the_good_one_that_took_its_place() {
+    let registry = testkit::Registry::start(Config::complete());
+    let content: Vec<u8> = large().into_iter().cycle().take(24 << 20).collect();
+    let path = format!("/v2/a/blobs/{}", registry.push_blob("a", &content));
+    let file = content_path(&registry.storage_dir(), &Digest::sha256(&content));
+    flip_in_place(&file, content.len() as u64 - 1);
+    let mut reader = testkit::http::socket(registry.address());
+    let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    reader.write_all(request.as_bytes()).unwrap();
+    reader.read_exact(&mut [0; 1000]).unwrap();
+    push_in_pieces(&registry, &content);
+    let mut rest = Vec::new();
+    // It ends early, with or without a reset.
+    let _ = reader.read_to_end(&mut rest);
+    assert!(rest.len() < content.len(), "{}", rest.len());
+    assert_eq!(registry.request("HEAD", &path, &[], b"").status, 200);
+    assert!(is_served(&registry, &path, &content));
+}
+
+#[test]
+fn a_range_of_a_large_blob_that_changed_since_it_was_read_is_refused() {
+    let registry = testkit::Registry::start(Config::complete());
+    let path = format!("/v2/a/blobs/{}", registry.push_blob("a", &large()));
+    let range = [("Range", "bytes=0-99999")];
+    let file = content_path(&registry.storage_dir(), &Digest::sha256(&large()));
+    until_it_is_remembered(&file, || {
+        registry.request("GET", &path, &range, b"").expect(206);
+    });
+    flip_in_place(&file, 399_999);
+    registry.request("GET", &path, &range, b"").expect(500);
 }
 
 #[test]

@@ -162,7 +162,7 @@ fn a_body_is_taken_as_it_came_whatever_its_encoding_claims() {
 }
 
 #[test]
-fn tls_below_version_1_2_is_refused() {
+fn tls_is_spoken_in_versions_1_2_and_1_3_and_none_below() {
     let folder = tempfile::tempdir().unwrap();
     let certificate = Certificate::in_folder(folder.path());
     let mut config = Config::current();
@@ -178,9 +178,12 @@ fn tls_below_version_1_2_is_refused() {
             "TLS {version:?}: {answer:?}"
         );
     }
-    certificate
-        .connect(registry.address())
-        .expect("a version of today");
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let mut connection = certificate
+            .connect_by(registry.address(), &[version])
+            .unwrap_or_else(|reason| panic!("{version:?}: {reason}"));
+        connection.exchange(&Request::new("GET", "/v2/")).expect(200);
+    }
 }
 
 /// The first message of a client that knows nothing newer than this version.

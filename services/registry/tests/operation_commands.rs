@@ -363,6 +363,41 @@ fn a_request_is_one_line_with_its_id_and_no_secret() {
 }
 
 #[test]
+fn no_password_is_in_the_log_whatever_is_logged() {
+    let (folder, file) = folder("log: {level: trace}\n");
+    let users = folder.path().join("htpasswd");
+    // "right", hashed with the least cost.
+    std::fs::write(
+        &users,
+        "alice:$2b$04$abcdefghijklmnopqrstuuFmEfrkTQnczNzw475xE2VhDrK1uwJiC\n",
+    )
+    .unwrap();
+    let served = Served::start(
+        &file,
+        &[
+            ("REGISTRY_AUTH", "htpasswd"),
+            ("REGISTRY_AUTH_HTPASSWD_PATH", users.to_str().unwrap()),
+        ],
+    );
+    let get = Request::new("GET", "/v2/");
+    for (name, password, status) in [
+        ("alice", "right", 200),
+        ("alice", "xyzzy-wrong", 401),
+        ("plugh-nobody", "xyzzy-wrong", 401),
+    ] {
+        let asked = get.clone().basic_auth(name, password);
+        asked.send(served.address).expect(status);
+    }
+    served.terminate();
+    let (_, log) = served.wait();
+    assert!(log.contains("TRACE"), "{log}");
+    // Beginnings of the headers' values, and the passwords; "right" may stand in other words.
+    for secret in ["YWxpY2U6", "cGx1Z2gt", "xyzzy", "plugh", ":right", "$2b$04"] {
+        assert!(!log.contains(secret), "{secret} is in: {log}");
+    }
+}
+
+#[test]
 fn gc_says_what_it_removes_and_a_dry_run_removes_nothing() {
     let (_folder, file) = folder("");
     let digest = Digest::sha256(b"garbage");

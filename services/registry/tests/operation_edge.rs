@@ -279,6 +279,76 @@ fn a_sender_that_stalls_in_the_head_is_ended() {
     assert_eq!(connection.read_to_end().expect("the end"), b"");
 }
 
+/// Sends the beginning of a head one byte at a time until the connection ends; what came back.
+fn trickle(mut sender: std::net::TcpStream) -> Vec<u8> {
+    let ended = Arc::new(AtomicBool::new(false));
+    let has_ended = Arc::clone(&ended);
+    let mut reader = sender.try_clone().unwrap();
+    let trickles = std::thread::spawn(move || {
+        let mut written = sender.write_all(b"GET /v2/ HTTP/1.1\r\nX: ");
+        while written.is_ok() && !has_ended.load(Ordering::Relaxed) {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            written = sender.write_all(b"x");
+        }
+    });
+    let mut came = Vec::new();
+    // The connection may end with a reset: bytes were on their way.
+    let end = std::io::Read::read_to_end(&mut reader, &mut came);
+    let is_over = end.map_or_else(|error| error.kind() != std::io::ErrorKind::WouldBlock, |_| true);
+    ended.store(true, Ordering::Relaxed);
+    trickles.join().unwrap();
+    assert!(is_over, "the connection is open still");
+    came
+}
+
+#[test]
+fn a_head_that_trickles_ends_its_connection_whether_it_is_the_first_on_it_or_not() {
+    let mut config = Config::current();
+    config.http.limits.headtimeout = Duration::seconds(1);
+    config.http.limits.keepalive = Duration::seconds(1);
+    let registry = Registry::start(config);
+    let answer = trickle(testkit::http::socket(registry.address()));
+    assert!(
+        answer.starts_with(b"HTTP/1.1 408 "),
+        "{}",
+        String::from_utf8_lossy(&answer)
+    );
+    let mut socket = testkit::http::socket(registry.address());
+    socket
+        .write_all(&Request::new("GET", "/v2/").to_bytes(&registry.host()))
+        .unwrap();
+    let mut first = Connection::over(socket.try_clone().unwrap(), &registry.host());
+    first.read(false).expect("an answer").expect(200);
+    trickle(socket);
+}
+
+#[test]
+fn a_head_that_trickles_over_tls_ends_its_connection_too_and_so_does_a_handshake_that_stalls() {
+    let folder = tempfile::tempdir().unwrap();
+    let certificate = Certificate::in_folder(folder.path());
+    let mut config = Config::current();
+    config.http.limits.headtimeout = Duration::seconds(1);
+    config.http.limits.keepalive = Duration::seconds(1);
+    config.http.tls = Some(certificate.settings());
+    let registry = Registry::start(config);
+    let mut connection = certificate.connect(registry.address()).expect("a connection");
+    connection.exchange(&Request::new("GET", "/v2/")).expect(200);
+    let started = std::time::Instant::now();
+    connection.write(b"GET /v2/ HTTP/1.1\r\nX: ");
+    // TLS cannot be read and written by two threads at once: it ends some writes after it was ended over there.
+    while connection.try_write(b"x").is_ok() {
+        assert!(started.elapsed().as_secs() < 60, "the connection is open still");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    for beginning in [&b""[..], b"\x16\x03\x01\x02\x00\x01"] {
+        let mut stalled = testkit::http::socket(registry.address());
+        stalled.write_all(beginning).unwrap();
+        let mut came = Vec::new();
+        let end = std::io::Read::read_to_end(&mut stalled, &mut came);
+        assert!(end.is_ok(), "the handshake is waited for still: {end:?}");
+    }
+}
+
 #[test]
 fn a_sender_that_stalls_in_a_body_gets_408_and_can_go_on_later() {
     let registry = impatient();
@@ -359,6 +429,39 @@ fn a_sender_may_pause_as_long_as_its_bytes_make_up_for_it() {
         connection.write(piece);
     }
     connection.read(false).expect("an answer").expect(201);
+}
+
+#[test]
+fn a_connection_above_the_limit_waits_until_another_ends() {
+    let mut config = Config::current();
+    // Two for each of the test's two workers.
+    config.http.limits.connections = 4;
+    let registry = Registry::start(config);
+    let get = Request::new("GET", "/v2/");
+    let mut held: Vec<Connection> = (0..4).map(|_| Connection::open(registry.address())).collect();
+    for connection in &mut held {
+        connection.exchange(&get).expect(200);
+    }
+    let mut waiting = testkit::http::socket(registry.address());
+    waiting.write_all(&get.to_bytes(&registry.host())).unwrap();
+    for _ in 0..50 {
+        for connection in &mut held {
+            connection.exchange(&get).expect(200);
+        }
+    }
+    waiting.set_nonblocking(true).unwrap();
+    let early = waiting.peek(&mut [0]).map_err(|error| error.kind());
+    assert_eq!(
+        early,
+        Err(std::io::ErrorKind::WouldBlock),
+        "it is served beside the others"
+    );
+    waiting.set_nonblocking(false).unwrap();
+    held.pop();
+    Connection::over(waiting, &registry.host())
+        .read(false)
+        .expect("its turn has come")
+        .expect(200);
 }
 
 #[test]
@@ -571,6 +674,37 @@ fn a_reader_that_reads_nothing_is_ended() {
     }
     assert_eq!(under_way(), 0.0);
     drop(connection);
+}
+
+#[test]
+fn a_reader_that_takes_a_little_now_and_then_is_ended_and_one_that_pauses_is_not() {
+    let mut config = Config::current();
+    // Far above what the slow one reads, so that the system's buffers are no excuse.
+    config.http.limits.bodytimeout = Duration::seconds(3);
+    config.http.limits.bodyrate = ByteCount(50 << 20);
+    let registry = Registry::start(config);
+    let content = vec![1; 64 << 20];
+    let path = format!("/v2/a/blobs/{}", registry.push_blob("a", &content));
+    // The first goes through the process, the second is sent by the kernel.
+    for pause in [20, 20, 0] {
+        let mut reader = testkit::http::socket(registry.address());
+        reader
+            .write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes())
+            .unwrap();
+        let (mut came, mut piece) = (0, vec![0; 64 << 10]);
+        while let Ok(count @ 1..) = std::io::Read::read(&mut reader, &mut piece) {
+            came += count;
+            std::thread::sleep(std::time::Duration::from_millis(pause));
+        }
+        match pause {
+            0 => assert!(came > content.len(), "{came}"),
+            _ => assert!(came < content.len(), "{came}"),
+        }
+        if pause > 0 {
+            // Read once without haste, so that it is known to be whole.
+            assert!(registry.get(&path).expect(200).body == content);
+        }
+    }
 }
 
 #[test]

@@ -11,7 +11,10 @@ use std::{
     collections::BTreeSet,
     fs,
     path::Path,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -208,15 +211,31 @@ fn a_folder_keeps_everything_over_a_restart_and_what_was_half_written_can_be_rem
     assert_eq!(storage.content_size(&digest).unwrap(), Some(7));
     assert_eq!(storage.record(&key).unwrap(), Some(Bytes::from_static(b"x")));
     assert_eq!(storage.tags(&name("a")).unwrap(), [tag("v")]);
-    let now = SystemTime::now();
-    assert_eq!(
-        storage.remove_leftovers(now - Duration::from_secs(60)).unwrap(),
-        0
-    );
-    assert_eq!(
-        storage.remove_leftovers(now + Duration::from_secs(60)).unwrap(),
-        1
-    );
+    assert_eq!(storage.remove_leftovers().unwrap(), 1);
+    assert_eq!(storage.remove_leftovers().unwrap(), 0);
+    assert_eq!(storage.content_size(&digest).unwrap(), Some(7));
+}
+
+#[test]
+fn leftovers_are_removed_beside_writers_who_lose_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage: Arc<dyn Storage> = Arc::new(Filesystem::open(folder.path(), Durability::None).unwrap());
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let remover = scope.spawn(|| {
+            while !is_over.load(Relaxed) {
+                assert_eq!(storage.remove_leftovers().unwrap(), 0);
+            }
+        });
+        for n in 0..200_u32 {
+            // Large enough for a file of its own.
+            let bytes: Vec<u8> = n.to_le_bytes().repeat(5_000);
+            let content = Change::Content(Digest::sha256(&bytes), bytes.into());
+            storage.commit(&[content]).unwrap();
+        }
+        is_over.store(true, Relaxed);
+        remover.join().unwrap();
+    });
 }
 
 #[test]

@@ -77,6 +77,42 @@ fn a_client_that_has_too_many_sessions_open_is_told_so_until_one_ends() {
 }
 
 #[test]
+fn there_are_only_so_many_sessions_in_all_whoever_began_them() {
+    let registry = strict(|config| {
+        config.http.limits.uploads = 2;
+        config.http.limits.clientuploads = 0;
+        config.http.limits.proxies = vec!["127.0.0.0/8".parse().unwrap()];
+    });
+    let first = begin(&registry, "203.0.113.1").expect(202).location();
+    begin(&registry, "203.0.113.2").expect(202);
+    let refused = begin(&registry, "203.0.113.3").expect(429);
+    assert_eq!(refused.error_code(), "TOOMANYREQUESTS");
+    registry.request("DELETE", &first, &[], b"").expect(204);
+    begin(&registry, "203.0.113.3").expect(202);
+    begin(&registry, "203.0.113.1").expect(429);
+}
+
+#[test]
+fn sessions_of_before_a_restart_count_once_somebody_goes_on_with_them() {
+    let mut registry = strict(|config| {
+        config.http.limits.uploads = 2;
+        config.http.limits.clientuploads = 0;
+    });
+    let sessions: Vec<String> = (0..2)
+        .map(|_| begin(&registry, "").expect(202).location())
+        .collect();
+    for session in &sessions {
+        registry.request("PATCH", session, &[], b"some").expect(202);
+    }
+    registry.restart();
+    begin(&registry, "").expect(202);
+    registry.request("PATCH", &sessions[0], &[], b" more").expect(202);
+    begin(&registry, "").expect(429);
+    // What was received is not refused for that.
+    registry.request("PATCH", &sessions[1], &[], b" more").expect(202);
+}
+
+#[test]
 fn clients_behind_a_proxy_are_counted_apart_if_the_proxy_is_known() {
     let behind = strict(|config| config.http.limits.proxies = vec!["127.0.0.0/8".parse().unwrap()]);
     for client in ["203.0.113.1", "203.0.113.2"] {

@@ -158,8 +158,16 @@ impl Connection {
 
     /// Writes bytes as they are. A peer that has closed is no failure here: its answer is what counts.
     pub fn write(&mut self, bytes: &[u8]) {
+        let _ = self.try_write(bytes);
+    }
+
+    /// Writes bytes as they are.
+    ///
+    /// # Errors
+    /// The socket's, such as that the peer has closed it.
+    pub fn try_write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         let stream = self.stream.get_mut();
-        let _ = stream.write_all(bytes).and_then(|()| stream.flush());
+        stream.write_all(bytes).and_then(|()| stream.flush())
     }
 
     /// Sends a request and reads the answer.

@@ -3,7 +3,7 @@
 use crate::http::{self, Connection};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::{
-    ClientConfig, ClientConnection, RootCertStore, StreamOwned,
+    ClientConfig, ClientConnection, DEFAULT_VERSIONS, RootCertStore, StreamOwned, SupportedProtocolVersion,
     crypto::ring,
     pki_types::{CertificateDer, ServerName},
 };
@@ -50,10 +50,22 @@ impl Certificate {
     /// # Errors
     /// What is wrong with the handshake.
     pub fn connect(&self, address: SocketAddr) -> Result<Connection, String> {
+        self.connect_by(address, DEFAULT_VERSIONS)
+    }
+
+    /// As [`Certificate::connect`], with these versions of TLS alone.
+    ///
+    /// # Errors
+    /// What is wrong with the handshake.
+    pub fn connect_by(
+        &self,
+        address: SocketAddr,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> Result<Connection, String> {
         let mut roots = RootCertStore::empty();
         roots.add(self.der.clone()).expect("a certificate");
         let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(versions)
             .expect("versions")
             .with_root_certificates(roots)
             .with_no_client_auth();

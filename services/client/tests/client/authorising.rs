@@ -218,6 +218,27 @@ fn a_token_server_that_refuses_or_talks_nonsense_is_told() {
 }
 
 #[test]
+fn a_token_without_an_end_is_ended() {
+    let server = FaultServer::start(|seen| match seen.path.starts_with("/token") {
+        true => Reply::endless(200, &[]),
+        false => {
+            let host = seen.header("Host").expect("a host");
+            asks_for_token(seen, &format!("http://{host}/token"), "repository:a/b:pull")
+        }
+    });
+    let error = run(async {
+        let client = Client::new(options()).expect("a client");
+        let repository = repository_of(&client, &server.host(), "a/b");
+        repository
+            .get_manifest(&tag("latest"))
+            .await
+            .expect_err("no token")
+    });
+    let limit = "larger than 1048576 bytes, which is the limit for a token";
+    assert_error(&error, ExitCode::Failed, &["/token", limit]);
+}
+
+#[test]
 fn credentials_do_not_follow_a_redirect_to_another_host() {
     let storage = FaultServer::start(|seen| {
         assert_eq!(seen.header("Authorization"), None);

@@ -135,6 +135,28 @@ mod tests {
     }
 
     #[test]
+    fn what_is_said_of_a_bad_line_holds_no_part_of_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("users");
+        for line in [
+            "xyzzy",
+            ":xyzzy",
+            "xyzzy:xyzzy",
+            "xyzzy:$2y$05$xyzzy",
+            "xyzzy:$apr1$xyzzy$xyzzy",
+        ] {
+            fs::write(&path, format!("# a note\n{line}\n")).expect("a file");
+            let error = Users::read(&path).expect_err(line);
+            let (said, shown) = (error.to_string(), format!("{error:?}"));
+            assert!(said.contains("line 2: "), "{said}");
+            assert!(
+                !said.contains("xyzzy") && !shown.contains("xyzzy"),
+                "{said} {shown}"
+            );
+        }
+    }
+
+    #[test]
     fn hashes_of_other_tools_are_understood() {
         // A published test vector of crypt_blowfish.
         let hash = "$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW";

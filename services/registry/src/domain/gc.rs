@@ -105,10 +105,8 @@ impl Registry {
             collected.uploads =
                 self.purge_uploads(how, &mut |upload| each(&Garbage::Upload(upload.clone())))?;
         }
-        if !how.dry_run
-            && let Some(before) = how.now.checked_sub(self.0.limits.garbage_age)
-        {
-            self.storage().remove_leftovers(before)?;
+        if !how.dry_run {
+            self.storage().remove_leftovers()?;
         }
         // From here on every push is noted: it may make use of a content that looks unused.
         let notes = self.0.locks.note_leases();
@@ -152,6 +150,15 @@ impl Registry {
             }
         }
         Ok(collected)
+    }
+
+    /// Removes what processes that were killed left half written; how many files.
+    ///
+    /// # Errors
+    /// The registry is read-only, or the store failed.
+    pub fn remove_leftovers(&self) -> Result<usize> {
+        self.require_writable()?;
+        Ok(self.storage().remove_leftovers()?)
     }
 
     fn is_old(&self, time: Option<SystemTime>, how: Collect) -> bool {

@@ -101,7 +101,7 @@ impl Capabilities {
 pub struct Limits {
     /// The largest manifest, in bytes.
     pub max_manifest_bytes: usize,
-    /// The most upload sessions that may be open at once.
+    /// The most upload sessions that may be open at once, of those begun or gone on with in this process.
     pub max_uploads: usize,
     /// The most of them that one client may have open, of those begun in this process; 0 for any number.
     pub max_client_uploads: usize,
@@ -109,6 +109,9 @@ pub struct Limits {
     pub upload_age: Duration,
     /// How long content that nothing reaches is kept: a push puts its blobs first and its manifest last.
     pub garbage_age: Duration,
+    /// How long a large content that was read whole and had its digest is taken for good while its file stays as it was. A bit that
+    /// the disk itself changed is found after that, on the next read.
+    pub whole_age: Duration,
     /// Bytes of manifests that are kept in memory.
     pub manifest_cache_bytes: usize,
     /// Bytes of small blobs, and of what is known about large ones, that are kept in memory.
@@ -129,6 +132,7 @@ impl Default for Limits {
             max_client_uploads: 1_000,
             upload_age: Duration::from_secs(7 * 24 * 3600),
             garbage_age: Duration::from_secs(3600),
+            whole_age: Duration::from_secs(3600),
             manifest_cache_bytes: 16 * MIB,
             blob_cache_bytes: 16 * MIB,
             tag_cache_bytes: 8 * MIB,

@@ -241,3 +241,47 @@ impl Sessions {
         self.ids.given_before(name, id).is_some()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::memory::Memory;
+
+    fn begun(minutes_ago: u64) -> Empty {
+        Empty {
+            name: RepositoryName::parse("a").expect("a name"),
+            algorithm: Algorithm::Sha256,
+            since: SystemTime::now() - Duration::from_secs(60 * minutes_ago),
+        }
+    }
+
+    #[test]
+    fn a_session_that_waits_for_its_first_byte_for_long_makes_room_for_another() {
+        let limits = Limits {
+            max_uploads: 2,
+            ..Limits::default()
+        };
+        for (waits, is_room) in [(14, false), (16, true)] {
+            let sessions = Sessions::open(&Memory::new(), false).expect("sessions");
+            let old = sessions.begin(begun(waits), None, &limits).expect("room");
+            let young = sessions.begin(begun(1), None, &limits).expect("room");
+            let third = sessions.begin(begun(0), None, &limits);
+            assert_eq!(third.is_ok(), is_room, "after {waits} minutes");
+            assert_eq!(sessions.lock().get(&old).is_none(), is_room);
+            assert!(sessions.lock().get(&young).is_some());
+        }
+    }
+
+    #[test]
+    fn a_session_that_has_received_something_makes_no_room() {
+        let limits = Limits {
+            max_uploads: 1,
+            ..Limits::default()
+        };
+        let sessions = Sessions::open(&Memory::new(), false).expect("sessions");
+        let id = sessions.begin(begun(60), None, &limits).expect("room");
+        let hasher = Box::new(Hasher::new(Algorithm::Sha256));
+        sessions.lock().set(&id, Session::Resting(hasher, 1));
+        assert!(sessions.begin(begun(0), None, &limits).is_err());
+    }
+}

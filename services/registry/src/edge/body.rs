@@ -14,7 +14,7 @@ use std::{
 };
 use tokio::time::{Instant, Sleep};
 
-/// How fast a client must send a body. Only the time counts in which the server waits for it.
+/// How fast a client must send a body, or read an answer. Only the time counts in which the server waits for it.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
     /// How long it may be waited for before it is behind: for its first byte, and once it has made up for all waiting.
@@ -24,13 +24,17 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// The patience that is left after `count` bytes came.
-    fn after(self, left: Duration, count: usize) -> Duration {
-        let earned = (count as u64)
+    /// The waiting that so many bytes make up for.
+    pub fn earned(self, count: u64) -> Duration {
+        count
             .saturating_mul(1_000_000_000)
             .checked_div(self.bytes_per_second)
-            .map_or(self.patience, Duration::from_nanos);
-        left.saturating_add(earned).min(self.patience)
+            .map_or(self.patience, Duration::from_nanos)
+    }
+
+    /// The patience that is left after `count` bytes came.
+    fn after(self, left: Duration, count: usize) -> Duration {
+        left.saturating_add(self.earned(count as u64)).min(self.patience)
     }
 }
 

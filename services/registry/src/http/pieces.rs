@@ -50,10 +50,10 @@ struct Check {
 }
 
 impl Pieces {
-    /// The bytes from `start` to before `end`. A content is hashed when it is sent whole for the first time.
+    /// The bytes from `start` to before `end`. A content is hashed when it is sent whole and is not known to be what it should.
     pub(super) fn new(registry: &Registry, digest: Digest, content: Content, start: u64, end: u64) -> Pieces {
         let is_whole = start == 0 && end == content.len();
-        let check = (is_whole && !registry.is_known_whole(&digest)).then(|| Check {
+        let check = (is_whole && !registry.is_known_whole(&digest, &content)).then(|| Check {
             registry: registry.clone(),
             hasher: Hasher::new(digest.algorithm()),
             digest,
@@ -74,7 +74,7 @@ impl Pieces {
         if let Some(check) = &mut self.check {
             check.hasher.update(&buffer.0);
             if self.at == self.end {
-                check.finish()?;
+                check.finish(&self.content)?;
             }
         }
         Ok(Bytes::from_owner(buffer))
@@ -82,12 +82,12 @@ impl Pieces {
 }
 
 impl Check {
-    fn finish(&self) -> io::Result<()> {
+    fn finish(&self, content: &Content) -> io::Result<()> {
         if self.hasher.clone().finish() == self.digest {
-            self.registry.remember_whole(&self.digest);
+            self.registry.remember_whole(&self.digest, content);
             Ok(())
         } else {
-            self.registry.remember_damaged(&self.digest);
+            self.registry.remember_damaged_content(&self.digest, content);
             Err(io::Error::new(
                 io::ErrorKind::InvalidData,
                 format!("the stored content of {} is damaged", self.digest),

@@ -1,15 +1,19 @@
 //! What the stores do to a disk. Each call of the system stands here once, so that a test can let any of them fail, and can tell
-//! what a power cut at any moment would leave: see `trial`.
+//! what a power cut at any moment would leave: see `trial`. Elsewhere are: the bytes of a content on their way out and of an upload
+//! that is hashed again (`super::Content`), `Path::exists`, the folder's lock, and the import of folders of before the ledger.
 
 #[cfg(test)]
 pub(super) mod trial;
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io,
+    fs::{self, File, Metadata, OpenOptions},
+    io::{self, Write},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
+
+/// Bytes that are copied at once.
+const COPIED_AT_ONCE: usize = 256 << 10;
 
 /// An operation, as a trial sees it.
 #[cfg_attr(not(test), expect(dead_code, reason = "only a trial looks at it"))]
@@ -24,6 +28,8 @@ enum Operation<'a> {
     SyncFolder(&'a Path),
     Rename(&'a Path, &'a Path),
     Remove(&'a Path),
+    Metadata(&'a Path),
+    MakeFolder(&'a Path),
 }
 
 #[cfg(not(test))]
@@ -59,6 +65,29 @@ pub(super) fn read_exact_at(file: &File, path: &Path, buffer: &mut [u8], offset:
 /// The names in a folder.
 pub(super) fn list(folder: &Path) -> io::Result<fs::ReadDir> {
     carry_out(&Operation::List(folder), || fs::read_dir(folder))
+}
+
+/// What the file system says of a file.
+pub(super) fn metadata(path: &Path) -> io::Result<Metadata> {
+    carry_out(&Operation::Metadata(path), || fs::metadata(path))
+}
+
+/// Makes a folder and those above it, unless they are there.
+pub(super) fn make_folder(path: &Path) -> io::Result<()> {
+    carry_out(&Operation::MakeFolder(path), || fs::create_dir_all(path))
+}
+
+/// Copies a file to a new one, or over one that is there.
+pub(super) fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    let (source, len) = (open(from)?, metadata(from)?.len());
+    let mut target = NewFile::create(to)?;
+    let mut buffer = vec![0; COPIED_AT_ONCE];
+    while target.len < len {
+        let count = usize::try_from(len - target.len).map_or(COPIED_AT_ONCE, |left| left.min(COPIED_AT_ONCE));
+        read_exact_at(&source, from, &mut buffer[..count], target.len)?;
+        target.write_all(&buffer[..count])?;
+    }
+    Ok(())
 }
 
 /// Makes a file, empty whatever was there.
@@ -128,7 +157,7 @@ impl NewFile {
     }
 }
 
-impl io::Write for NewFile {
+impl Write for NewFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         write_at(&self.file, &self.path, bytes, self.len)?;
         self.len += bytes.len() as u64;

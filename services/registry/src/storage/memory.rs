@@ -55,7 +55,7 @@ impl Storage for Memory {
     }
 
     /// Nothing is ever half written, and a dead process leaves nothing.
-    fn remove_leftovers(&self, _: SystemTime) -> Result<usize> {
+    fn remove_leftovers(&self) -> Result<usize> {
         Ok(0)
     }
 }

@@ -17,7 +17,13 @@ pub use key::{Change, Key};
 
 use bytes::Bytes;
 use oci::{Algorithm, Digest, RepositoryName, Tag};
-use std::{fs::File, io, sync::Arc, time::SystemTime};
+use std::{
+    fs::{File, Metadata},
+    io,
+    os::unix::fs::{FileExt, MetadataExt},
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 /// What went wrong in a store: the operation, on what, and the system's own error.
 #[derive(Debug, thiserror::Error)]
@@ -68,20 +74,79 @@ pub enum Durability {
     None,
 }
 
+/// What the file system says of a file at one moment. While two moments' are equal and not [`FileState::is_fresh`], nobody
+/// changed the file through the file system between them; what the disk itself does to its bytes does not show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileState {
+    /// The length in bytes.
+    pub len: u64,
+    /// Device and inode: another file in its place has others.
+    id: (u64, u64),
+    /// Seconds and nanoseconds of the last change of the bytes. Whoever writes can set it back.
+    modified: (i64, i64),
+    /// The same of the last change of anything. It cannot be set.
+    changed: (i64, i64),
+    /// Whether the last change was so short a time ago that another one may get the same time.
+    pub is_fresh: bool,
+}
+
+/// File systems tell times in ticks of the kernel's clock, of at most ten milliseconds.
+const TICKS: Duration = Duration::from_millis(20);
+
+impl FileState {
+    /// Whether it is the same file, changed or not. One of the two must be open still: else the other may have been given its place
+    /// on the disk.
+    pub fn is_same_file(&self, other: &FileState) -> bool {
+        self.id == other.id
+    }
+}
+
+impl From<&Metadata> for FileState {
+    fn from(metadata: &Metadata) -> FileState {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let changed = u64::try_from(metadata.ctime()).unwrap_or_default();
+        let changed = Duration::new(changed, u32::try_from(metadata.ctime_nsec()).unwrap_or_default());
+        FileState {
+            is_fresh: now.saturating_sub(changed) < TICKS,
+            len: metadata.len(),
+            id: (metadata.dev(), metadata.ino()),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+}
+
 /// Bytes that can be read at any offset, held open: they can be read to the end even if they are removed meanwhile.
 #[derive(Clone, Debug)]
 pub enum Content {
-    /// A file and its length.
-    File(Arc<File>, u64),
+    /// A file as it was when it was opened.
+    File(Arc<File>, FileState),
     /// Bytes in memory.
     Memory(Bytes),
 }
 
 impl Content {
+    /// An open file's bytes.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn of_file(file: File) -> io::Result<Content> {
+        let state = FileState::from(&file.metadata()?);
+        Ok(Content::File(Arc::new(file), state))
+    }
+
+    /// The state of its file; `None` for bytes in memory.
+    pub fn file_state(&self) -> Option<FileState> {
+        match self {
+            Content::File(_, state) => Some(*state),
+            Content::Memory(_) => None,
+        }
+    }
+
     /// The length in bytes.
     pub fn len(&self) -> u64 {
         match self {
-            Content::File(_, len) => *len,
+            Content::File(_, state) => state.len,
             Content::Memory(bytes) => bytes.len() as u64,
         }
     }
@@ -97,7 +162,7 @@ impl Content {
     /// The system's; `UnexpectedEof` if the content ends before the buffer is full.
     pub fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         match self {
-            Content::File(file, _) => std::os::unix::fs::FileExt::read_exact_at(&**file, buffer, offset),
+            Content::File(file, _) => file.read_exact_at(buffer, offset),
             Content::Memory(bytes) => {
                 let start = usize::try_from(offset).unwrap_or(usize::MAX);
                 let end = start.saturating_add(buffer.len());
@@ -115,8 +180,8 @@ impl Content {
     pub fn read_all(&self) -> io::Result<Bytes> {
         match self {
             Content::Memory(bytes) => Ok(bytes.clone()),
-            Content::File(_, len) => {
-                let mut buffer = vec![0; usize::try_from(*len).map_err(|_| io::ErrorKind::OutOfMemory)?];
+            Content::File(_, state) => {
+                let mut buffer = vec![0; usize::try_from(state.len).map_err(|_| io::ErrorKind::OutOfMemory)?];
                 self.read_exact_at(&mut buffer, 0)?;
                 Ok(buffer.into())
             }
@@ -353,9 +418,9 @@ pub trait Storage: Contents + Records + Uploads + Send + Sync {
     /// It may then be done on a thread that serves connections.
     fn is_quick(&self) -> bool;
 
-    /// Removes what dead processes left half written before a time; how much.
+    /// Removes what dead processes left half written; how many files. What this process is writing stays.
     ///
     /// # Errors
     /// The store cannot be read or written.
-    fn remove_leftovers(&self, before: SystemTime) -> Result<usize>;
+    fn remove_leftovers(&self) -> Result<usize>;
 }

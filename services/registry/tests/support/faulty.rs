@@ -6,8 +6,8 @@
 use bytes::Bytes;
 use oci::{Algorithm, Digest, RepositoryName, Tag};
 use registry::storage::{
-    Change, Content, Contents, Key, Records, Result, Storage, StorageError, StoredUpload, UploadKey,
-    UploadWriter, Uploads,
+    Change, Content, Contents, FileState, Key, Records, Result, Storage, StorageError, StoredUpload,
+    UploadKey, UploadWriter, Uploads,
 };
 use std::{
     fs::File,
@@ -129,7 +129,10 @@ impl Faulty {
 
 /// A content that opens, and cannot be read.
 fn unreadable(len: u64) -> Content {
-    Content::File(Arc::new(File::open("/").unwrap()), len)
+    let folder = File::open("/").unwrap();
+    let mut state = FileState::from(&folder.metadata().unwrap());
+    state.len = len;
+    Content::File(Arc::new(folder), state)
 }
 
 impl Contents for Faulty {
@@ -286,9 +289,9 @@ impl Storage for Faulty {
         false
     }
 
-    fn remove_leftovers(&self, before: SystemTime) -> Result<usize> {
+    fn remove_leftovers(&self) -> Result<usize> {
         self.faults.step("remove leftovers")?;
-        self.inner.remove_leftovers(before)
+        self.inner.remove_leftovers()
     }
 }
 

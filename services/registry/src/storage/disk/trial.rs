@@ -197,7 +197,9 @@ impl Operation<'_> {
             | Operation::Sync(path)
             | Operation::SyncFolder(path)
             | Operation::Rename(path, _)
-            | Operation::Remove(path) => path,
+            | Operation::Remove(path)
+            | Operation::Metadata(path)
+            | Operation::MakeFolder(path) => path,
         }
     }
 
@@ -213,13 +215,20 @@ impl Operation<'_> {
             Operation::SyncFolder(_) => "sync folder",
             Operation::Rename(..) => "rename",
             Operation::Remove(_) => "remove",
+            Operation::Metadata(_) => "metadata",
+            Operation::MakeFolder(_) => "make folder",
         }
     }
 
     fn event(&self) -> Option<Event> {
         let owned = |path: &Path| path.to_owned();
         match self {
-            Operation::Open(_) | Operation::List(_) | Operation::Read(_) => None,
+            Operation::Open(_)
+            | Operation::List(_)
+            | Operation::Read(_)
+            | Operation::Metadata(_)
+            // That a folder comes to the disk with its files is what syncing it and those above it is tried for.
+            | Operation::MakeFolder(_) => None,
             Operation::Create(path) => Some(Event::Create(owned(path))),
             Operation::Write(path, _, bytes, offset) => {
                 Some(Event::Write(owned(path), *offset, bytes.to_vec()))

@@ -6,7 +6,7 @@ use crate::storage::{
     ledger::{Batch, Value},
 };
 use oci::{Algorithm, Digest};
-use std::{fs, io::Write, sync::Arc, time::SystemTime};
+use std::{fs::Metadata, io::Write, time::SystemTime};
 
 impl Contents for Filesystem {
     fn content(&self, digest: &Digest) -> Result<Option<Content>> {
@@ -14,13 +14,7 @@ impl Contents for Filesystem {
             return Ok(Some(Content::Memory(value.bytes)));
         }
         let path = self.layout.content(digest);
-        let opened = found(disk::open(&path)).and_then(|file| {
-            file.map(|file| {
-                let len = file.metadata()?.len();
-                Ok(Content::File(Arc::new(file), len))
-            })
-            .transpose()
-        });
+        let opened = found(disk::open(&path)).and_then(|file| file.map(Content::of_file).transpose());
         opened.map_err(|source| self.error("open", &path, source))
     }
 
@@ -44,7 +38,7 @@ impl Contents for Filesystem {
             return Ok(Some(value.time()));
         }
         let path = self.layout.content(digest);
-        found(fs::metadata(&path).and_then(|m| m.modified()))
+        found(disk::metadata(&path).and_then(|m| m.modified()))
             .map_err(|source| self.error("read", &path, source))
     }
 
@@ -66,7 +60,7 @@ impl Contents for Filesystem {
             for group in groups {
                 each_name(&group, &mut |name, _| {
                     if let Some(digest) = Digest::from_hex(algorithm, name)
-                        && let Ok(metadata) = fs::metadata(group.join(name))
+                        && let Ok(metadata) = disk::metadata(&group.join(name))
                     {
                         visit(digest, metadata.len());
                     }
@@ -87,7 +81,7 @@ impl Contents for Filesystem {
     fn set_aside_content(&self, digest: &Digest) -> Result<()> {
         let aside = self.layout.aside(digest);
         if let Ok(Some(value)) = self.small(digest) {
-            self.in_folder(&aside, || fs::write(&aside, &value.bytes))
+            self.in_folder(&aside, || disk::NewFile::create(&aside)?.write_all(&value.bytes))
                 .map_err(|source| self.error("set aside", &aside, source))?;
         }
         self.remove_small(digest)?;
@@ -118,9 +112,9 @@ impl Filesystem {
             .map_err(|source| self.failed("remove", digest, source))
     }
 
-    fn file_metadata(&self, digest: &Digest) -> Result<Option<fs::Metadata>> {
+    fn file_metadata(&self, digest: &Digest) -> Result<Option<Metadata>> {
         let path = self.layout.content(digest);
-        found(fs::metadata(&path)).map_err(|source| self.error("read", &path, source))
+        found(disk::metadata(&path)).map_err(|source| self.error("read", &path, source))
     }
 
     /// Whether a content of this length is there, as durable as if it had just been written, so that it need not be written again: a

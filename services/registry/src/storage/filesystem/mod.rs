@@ -10,8 +10,8 @@
 //! ```
 //!
 //! A small push is thus one write to the ledger's log and one sync, which concurrent pushes share. A file of `blobs` is written
-//! as `.<number>` beside its place and renamed into it, so no reader meets a part of it; what a dead process left under such a
-//! name is removed with the garbage.
+//! as `.<process>-<number>` beside its place and renamed into it, so no reader meets a part of it; what a dead process left under
+//! such a name is removed soon after the next start.
 
 mod contents;
 mod keys;
@@ -34,7 +34,6 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
-    time::SystemTime,
 };
 
 /// Contents up to this size are in the ledger: a file of their own would cost more than they do.
@@ -52,7 +51,8 @@ pub struct Filesystem {
     durable: bool,
     /// Which names of contents have come to the disk.
     names: Names,
-    /// Numbers temporary files, which this process alone writes.
+    /// What the names of this process's temporary files begin with: chance, so that those of others are told from them.
+    temporaries: String,
     next_temporary: AtomicU64,
 }
 
@@ -80,7 +80,7 @@ pub enum LockError {
 pub fn lock(root: &Path) -> std::result::Result<Lock, LockError> {
     let wrap = |source| StorageError::new("lock", root.display(), source);
     let missing: Vec<&Path> = root.ancestors().take_while(|folder| !folder.exists()).collect();
-    fs::create_dir_all(root).map_err(wrap)?;
+    disk::make_folder(root).map_err(wrap)?;
     for above in missing.iter().filter_map(|folder| folder.parent()) {
         // The folder above may be one that we must not read.
         let _ = disk::sync_folder(above);
@@ -125,7 +125,7 @@ impl Filesystem {
     pub fn open_to_verify(root: &Path, durability: Durability) -> Result<Filesystem> {
         let layout = Layout::new(root);
         for folder in layout.fixed_folders() {
-            fs::create_dir_all(&folder)
+            disk::make_folder(&folder)
                 .map_err(|source| StorageError::new("make", folder.display(), source))?;
         }
         let durable = durability == Durability::Full;
@@ -139,6 +139,7 @@ impl Filesystem {
             noted: records::Noted::default(),
             durable,
             names: Names::default(),
+            temporaries: format!("{TEMPORARY}{:08x}-", rand::random::<u32>()),
             next_temporary: AtomicU64::new(0),
         })
     }
@@ -154,7 +155,7 @@ impl Filesystem {
         let number = self.next_temporary.fetch_add(1, Ordering::Relaxed);
         Temporary {
             store: self,
-            path: path.with_file_name(format!("{TEMPORARY}{number}")),
+            path: path.with_file_name(format!("{}{number}", self.temporaries)),
             in_place: false,
         }
     }
@@ -175,7 +176,7 @@ impl Filesystem {
     /// Makes a folder and those above it. If the store is durable, so are they.
     fn make_folder(&self, folder: &Path) -> io::Result<()> {
         let missing: Vec<&Path> = folder.ancestors().take_while(|folder| !folder.exists()).collect();
-        fs::create_dir_all(folder)?;
+        disk::make_folder(folder)?;
         if self.durable {
             for above in missing.iter().filter_map(|folder| folder.parent()) {
                 disk::sync_folder(above)?;
@@ -204,28 +205,23 @@ impl Filesystem {
             .map_err(|source| self.error("sync", content, source))
     }
 
-    /// Removes the temporary files in a folder and below that are older than a time.
-    fn sweep(&self, folder: &Path, before: SystemTime) -> Result<usize> {
+    /// Removes the temporary files in a folder and below that are not of this process; how many.
+    fn sweep(&self, folder: &Path) -> Result<usize> {
         let (mut folders, mut leftovers) = (Vec::new(), Vec::new());
         each_name(folder, &mut |name, kind| {
             if kind.is_dir() {
                 folders.push(folder.join(name));
-            } else if name.starts_with(TEMPORARY) {
+            } else if name.starts_with(TEMPORARY) && !name.starts_with(&self.temporaries) {
                 leftovers.push(folder.join(name));
             }
         })?;
         let mut removed = 0;
         for path in leftovers {
-            let is_old = found(fs::metadata(&path).and_then(|m| m.modified()))
-                .map_err(|source| self.error("read", &path, source))?
-                .is_some_and(|time| time < before);
-            if is_old {
-                found(disk::remove(&path)).map_err(|source| self.error("remove", &path, source))?;
-                removed += 1;
-            }
+            found(disk::remove(&path)).map_err(|source| self.error("remove", &path, source))?;
+            removed += 1;
         }
         for folder in folders {
-            removed += self.sweep(&folder, before)?;
+            removed += self.sweep(&folder)?;
         }
         Ok(removed)
     }
@@ -245,11 +241,11 @@ impl Storage for Filesystem {
         !self.durable
     }
 
-    fn remove_leftovers(&self, before: SystemTime) -> Result<usize> {
+    fn remove_leftovers(&self) -> Result<usize> {
         self.layout
             .fixed_folders()
             .iter()
-            .map(|folder| self.sweep(folder, before))
+            .map(|folder| self.sweep(folder))
             .sum()
     }
 }
@@ -300,11 +296,11 @@ fn settings(durable: bool) -> Settings {
 fn settle_durability(layout: &Layout, durable: bool) -> io::Result<()> {
     let note = layout.unsynced();
     if !durable {
-        return File::create(note).map(|_| ());
+        return disk::create(&note).map(|_| ());
     }
     if note.exists() {
         sync_all_of(layout.root())?;
-        fs::remove_file(note)?;
+        disk::remove(&note)?;
     }
     Ok(())
 }

@@ -4,9 +4,8 @@ use super::{Filesystem, each_name, found};
 use crate::storage::{Content, Result, StorageError, StoredUpload, UploadKey, UploadWriter, Uploads, disk};
 use oci::{Algorithm, Digest, RepositoryName};
 use std::{
-    fs::{self, File},
+    fs::File,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 impl Uploads for Filesystem {
@@ -20,7 +19,8 @@ impl Uploads for Filesystem {
     fn upload(&self, key: &UploadKey) -> Result<Option<StoredUpload>> {
         for algorithm in Algorithm::ALL {
             let path = self.layout.upload(key, algorithm);
-            let metadata = found(fs::metadata(&path)).map_err(|source| self.error("read", &path, source))?;
+            let metadata =
+                found(disk::metadata(&path)).map_err(|source| self.error("read", &path, source))?;
             if let Some(metadata) = metadata {
                 let touched = metadata
                     .modified()
@@ -159,10 +159,7 @@ impl UploadWriter for Writer {
     }
 
     fn content(&self) -> Result<Content> {
-        let opened = self
-            .file
-            .try_clone()
-            .and_then(|file| Ok(Content::File(Arc::new(file), self.file.metadata()?.len())));
+        let opened = self.file.try_clone().and_then(Content::of_file);
         opened.map_err(|source| StorageError::new("read", "an upload", source))
     }
 

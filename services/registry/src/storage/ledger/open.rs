@@ -11,7 +11,6 @@ use super::{
 use crate::storage::disk;
 use std::{
     borrow::Cow,
-    fs,
     io::{self, Write},
     path::Path,
     sync::{Arc, Mutex, RwLock, atomic::AtomicBool},
@@ -32,7 +31,7 @@ impl Ledger {
     /// The files cannot be read, or were written in another format.
     pub(in crate::storage) fn open(folder: &Path, settings: Settings) -> io::Result<Ledger> {
         let durable = settings.durable;
-        fs::create_dir_all(folder)?;
+        disk::make_folder(folder)?;
         require_version(folder, durable)?;
         let listing = Listing::read(folder)?;
         if durable && !(listing.logs.is_empty() && listing.obsolete.is_empty()) {

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::storage::disk;
 use std::{
-    fs, io,
+    io,
     path::Path,
     sync::{Arc, Condvar, Mutex, PoisonError, atomic::Ordering::Relaxed},
     thread::JoinHandle,
@@ -353,6 +353,6 @@ pub(super) fn due(tables: &[Arc<Table>]) -> Vec<Arc<Table>> {
 }
 
 fn copy_to(file: &Path, folder: &Path) -> io::Result<()> {
-    fs::create_dir_all(folder)?;
-    fs::copy(file, folder.join(file.file_name().unwrap_or_default())).map(|_| ())
+    disk::make_folder(folder)?;
+    disk::copy(file, &folder.join(file.file_name().unwrap_or_default()))
 }
