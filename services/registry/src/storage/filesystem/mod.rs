@@ -30,10 +30,14 @@ use super::{
 use names::Names;
 use paths::Layout;
 use std::{
+    collections::HashSet,
     fs::{self, File, OpenOptions, TryLockError},
     io,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::SystemTime,
 };
 
@@ -54,6 +58,8 @@ pub struct Filesystem {
     names: Names,
     /// Numbers temporary files, which this process alone writes.
     next_temporary: AtomicU64,
+    /// Those that are being written: they are nobody's leftovers, however long that takes.
+    temporaries: Mutex<HashSet<PathBuf>>,
 }
 
 /// Shows that this process owns a storage folder; dropping it gives the folder up.
@@ -140,6 +146,7 @@ impl Filesystem {
             durable,
             names: Names::default(),
             next_temporary: AtomicU64::new(0),
+            temporaries: Mutex::default(),
         })
     }
 
@@ -152,11 +159,17 @@ impl Filesystem {
     /// folders take place at a time.
     fn temporary_beside(&self, path: &Path) -> Temporary<'_> {
         let number = self.next_temporary.fetch_add(1, Ordering::Relaxed);
+        let path = path.with_file_name(format!("{TEMPORARY}{number}"));
+        self.temporaries().insert(path.clone());
         Temporary {
             store: self,
-            path: path.with_file_name(format!("{TEMPORARY}{number}")),
+            path,
             in_place: false,
         }
+    }
+
+    fn temporaries(&self) -> MutexGuard<'_, HashSet<PathBuf>> {
+        self.temporaries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Does something that needs a path's folder, making the folder if it turns out to be missing.
@@ -216,6 +229,11 @@ impl Filesystem {
         })?;
         let mut removed = 0;
         for path in leftovers {
+            // Held until the file has gone: a dead process may have left the very name that a push is about to take.
+            let temporaries = self.temporaries();
+            if temporaries.contains(&path) {
+                continue;
+            }
             let is_old = found(fs::metadata(&path).and_then(|m| m.modified()))
                 .map_err(|source| self.error("read", &path, source))?
                 .is_some_and(|time| time < before);
@@ -280,6 +298,7 @@ impl Drop for Temporary<'_> {
         if !self.in_place {
             let _ = disk::remove(&self.path);
         }
+        self.store.temporaries().remove(&self.path);
     }
 }
 

@@ -170,3 +170,19 @@ fn what_was_written_without_durability_is_brought_to_the_disk_once_durability_is
     drop(open(place.path()));
     assert!(!note.exists());
 }
+
+#[test]
+fn a_file_that_is_being_written_is_no_leftover_however_old_it_is() {
+    let folder = folder();
+    let store = open(folder.path());
+    let digest = Digest::sha256(b"content");
+    let path = store.layout.content(&digest);
+    let temporary = store.temporary_beside(&path);
+    let write = |path: &Path| store.in_folder(path, || fs::write(path, b"content")).expect("a file");
+    write(temporary.path());
+    write(&path.with_file_name(".left"));
+    let later = SystemTime::now() + std::time::Duration::from_secs(3600);
+    assert_eq!(store.remove_leftovers(later).expect("a sweep"), 1);
+    temporary.put_in_place(&path).expect("it is there still");
+    assert!(path.exists() && store.temporaries().is_empty());
+}
