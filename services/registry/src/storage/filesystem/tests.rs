@@ -178,7 +178,11 @@ fn a_file_that_is_being_written_is_no_leftover_however_old_it_is() {
     let digest = Digest::sha256(b"content");
     let path = store.layout.content(&digest);
     let temporary = store.temporary_beside(&path);
-    let write = |path: &Path| store.in_folder(path, || fs::write(path, b"content")).expect("a file");
+    let write = |path: &Path| {
+        store
+            .in_folder(path, || fs::write(path, b"content"))
+            .expect("a file")
+    };
     write(temporary.path());
     write(&path.with_file_name(".left"));
     let later = SystemTime::now() + std::time::Duration::from_secs(3600);
