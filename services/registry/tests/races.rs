@@ -166,7 +166,8 @@ fn a_blob_that_is_deleted_after_its_record_and_before_its_answer_is_gone() {
         assert_eq!(registry.mount_blob(&b, &digest, Some(&a)).unwrap(), Mounted::Yes);
         digest
     };
-    let ways: [(&str, &(dyn Fn(&[u8]) -> Digest + Sync)); 2] = [("push", &pushed), ("mount", &mounted)];
+    type Add<'a> = &'a (dyn Fn(&[u8]) -> Digest + Sync);
+    let ways: [(&str, Add<'_>); 2] = [("push", &pushed), ("mount", &mounted)];
     for (way, add) in ways {
         // The last thing that the store does for the one is what the other waits at.
         let (first, second) = (format!("first {way}"), format!("second {way}"));
