@@ -27,6 +27,10 @@ type Test = fn() -> Tested;
 const TESTS: &[(&str, Test)] = &[
     ("ten_kills_under_mixed_load_lose_nothing", ten_kills_lose_nothing),
     ("a_registry_that_forgets_is_found_out", forgetting_is_found_out),
+    (
+        "a_registry_that_forgets_uploads_is_found_out",
+        forgotten_uploads_are_found_out,
+    ),
     ("power_loss_on_ext4_loses_nothing", || {
         power_loss_loses_nothing(FileSystem::Ext4)
     }),
@@ -55,8 +59,11 @@ fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().collect();
     match arguments.get(1).and_then(|first| first.to_str()) {
         Some("registry") => return testkit::registry_main(arguments[1..].to_vec()),
-        Some("forgetful") => {
-            forget();
+        Some(forgetful @ ("forgetful" | "forgetful of uploads")) => {
+            forget(match forgetful {
+                "forgetful" => "records",
+                _ => "repositories",
+            });
             return testkit::registry_main(arguments[1..].to_vec());
         }
         _ => {}
@@ -108,6 +115,10 @@ fn all_done(summary: Result<Summary, CrashError>, expected: u32) -> Tested {
 
 fn forgetting_is_found_out() -> Tested {
     is_found_out(crash(&options("forgetful", ROUNDS)))
+}
+
+fn forgotten_uploads_are_found_out() -> Tested {
+    is_found_out(crash(&options("forgetful of uploads", ROUNDS)))
 }
 
 fn is_found_out(summary: Result<Summary, CrashError>) -> Tested {
@@ -204,9 +215,10 @@ fn unless_impossible(
     }
 }
 
-/// Loses what repositories hold, as a registry would that had answered before anything was written.
-fn forget() {
+/// Loses a folder of the storage, as a registry would that had answered before anything was written: `records` has what
+/// repositories hold, `repositories` the uploads.
+fn forget(folder: &str) {
     if let Some(root) = std::env::var_os("REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY") {
-        let _ = std::fs::remove_dir_all(Path::new(&root).join("records"));
+        let _ = std::fs::remove_dir_all(Path::new(&root).join(folder));
     }
 }
