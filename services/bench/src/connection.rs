@@ -259,6 +259,23 @@ impl Connection {
         }
     }
 
+    /// As [`Connection::fetch`], and insists on one of these statuses.
+    ///
+    /// # Errors
+    /// As `fetch`, and `Status`, which names the first of them.
+    pub async fn fetch_one_of(
+        &mut self,
+        request: &Request,
+        body: &Body<'_>,
+        statuses: [u16; 2],
+    ) -> Result<Answer, Failure> {
+        let answer = self.fetch(request, body).await?;
+        match statuses.contains(&answer.status) {
+            true => Ok(answer),
+            false => Err(unexpected(request, statuses[0], &answer)),
+        }
+    }
+
     async fn send(&mut self, request: &Request, body: &Body<'_>) -> Result<(), Failure> {
         self.open().await?;
         let address = self.address;

@@ -18,6 +18,7 @@ use crate::load;
 use crate::server::Server;
 use crate::settings::StartCommand;
 use clients::{Clients, Dice};
+use model::Model;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -124,7 +125,7 @@ pub fn run(options: &Options, mut tell: impl FnMut(&str)) -> Result<Summary, Cra
         let is_last = (round + 1) % ROUNDS_OF_A_STORE == 0 || round + 1 == options.rounds;
         let done = one_round(options, store, garbage_in(round), &mut dice).and_then(|done| {
             if is_last {
-                no_leftovers(options, &store.storage())?;
+                no_leftovers(options, store)?;
             }
             Ok(done)
         });
@@ -173,7 +174,12 @@ fn one_round(
     let acknowledged = load_until_the_end(options, store, garbage, dice)?;
     store.power_on()?;
     let server = Server::start(&command(options, Garbage::Kept), &store.storage())?;
-    let compared = load::runtime()?.block_on(check::all(server.address(), &mut store.models, garbage))?;
+    let compared = load::runtime()?.block_on(check::all(
+        server.address(),
+        &mut store.models,
+        garbage,
+        options.end,
+    ))?;
     drop(server);
     command_of(options, &store.storage(), "verify")?;
     Ok(Summary {
@@ -216,13 +222,16 @@ fn load_until_the_end(
     Ok(worked.acknowledged)
 }
 
-/// Nothing half written and no upload stays for ever: a collection without any grace leaves none.
-fn no_leftovers(options: &Options, storage: &Path) -> Result<(), Broken> {
-    command_of(options, storage, "gc")?;
-    match store::leftover(storage)? {
-        None => Ok(()),
-        Some(path) => Err(Broken(format!("{} is left after a collection", path.display()))),
+/// Nothing half written, no upload and no content that nothing needs stays for ever: a collection without any grace leaves none,
+/// and all that tags reach.
+fn no_leftovers(options: &Options, store: &Store) -> Result<(), Broken> {
+    let storage = store.storage();
+    command_of(options, &storage, "gc")?;
+    let kept = store.models.iter().flat_map(Model::kept).collect();
+    if let Some(path) = store::needless(&storage, &kept)? {
+        return Err(Broken(format!("{} is left after a collection", path.display())));
     }
+    command_of(options, &storage, "verify")
 }
 
 /// The registry's settings, as variables.
@@ -233,6 +242,10 @@ fn settings(options: &Options, garbage: Garbage) -> Vec<(String, String)> {
         ("REGISTRY_STORAGE_FILESYSTEM_DURABILITY", &options.durability),
         ("REGISTRY_STORAGE_DELETE_ENABLED", "true"),
         ("REGISTRY_LOG_ACCESSLOG_DISABLED", "true"),
+        // A machine that stands still for a while is not the clients' fault.
+        ("REGISTRY_HTTP_LIMITS_HEADTIMEOUT", "1h"),
+        ("REGISTRY_HTTP_LIMITS_BODYTIMEOUT", "1h"),
+        ("REGISTRY_HTTP_LIMITS_KEEPALIVE", "1h"),
         ("REGISTRY_STORAGE_MAINTENANCE_GC_INTERVAL", "50ms"),
         ("REGISTRY_STORAGE_MAINTENANCE_GC_GRACE", "250ms"),
         (

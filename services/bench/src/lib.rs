@@ -4,7 +4,8 @@
 //! [`report`] writes what came of it. The load generator ([`load`], [`connection`], [`wire`]) is our own, lean enough
 //! not to be what is measured, and strict: an answer of an unexpected status or length fails the workload.
 //! [`crash`] kills a registry under load
-//! and reads back what it had acknowledged; [`soak`] looks that it stays as large as it is. Left out: TLS, tokens, other machines than this one.
+//! and reads back what it had acknowledged; [`soak`] looks that it stays as large as it is, and [`hold`] that many connections take
+//! little. Left out: TLS, tokens, other machines than this one.
 
 pub mod bare;
 pub mod calibrate;
@@ -14,6 +15,7 @@ pub mod content;
 pub mod crash;
 pub mod curve;
 pub mod fixtures;
+pub mod hold;
 mod lists;
 pub mod load;
 mod lone;

@@ -93,11 +93,7 @@ impl Registry {
         let mut location = self.start_upload(repository).await?;
         let mut sent = 0;
         for chunk in chunks {
-            let range = format!("{sent}-{}", sent + chunk.len() - 1);
-            let headers = [OCTETS, ("Content-Range", range.as_str())];
-            let request = Request::new(Method::Patch, &self.host, &location, &headers, Some(chunk.len()));
-            let answer = self.connection.fetch_status(&request, chunk, 202).await?;
-            location = next_location(&request, &answer)?;
+            location = self.push_chunk(&location, sent, chunk).await?;
             sent += chunk.len();
         }
         self.finish_upload(&location, digest, &Body::EMPTY).await?;
@@ -191,14 +187,39 @@ impl Registry {
         Ok(self.connection.fetch(&request, &Body::EMPTY).await?.status)
     }
 
-    async fn start_upload(&mut self, repository: &str) -> Result<String, Failure> {
+    /// Begins an upload. Returns the path of its session.
+    ///
+    /// # Errors
+    /// Any `Failure`.
+    pub async fn start_upload(&mut self, repository: &str) -> Result<String, Failure> {
         let path = format!("/v2/{repository}/blobs/uploads/");
         let request = Request::new(Method::Post, &self.host, &path, &[], Some(0));
         let answer = self.connection.fetch_status(&request, &Body::EMPTY, 202).await?;
         next_location(&request, &answer)
     }
 
-    async fn finish_upload(
+    /// Sends the chunk of an upload that begins at this byte. Returns the path to go on at.
+    ///
+    /// # Errors
+    /// Any `Failure`.
+    pub async fn push_chunk(
+        &mut self,
+        location: &str,
+        from: u64,
+        chunk: &Body<'_>,
+    ) -> Result<String, Failure> {
+        let range = format!("{from}-{}", from + chunk.len() - 1);
+        let headers = [OCTETS, ("Content-Range", range.as_str())];
+        let request = Request::new(Method::Patch, &self.host, location, &headers, Some(chunk.len()));
+        let answer = self.connection.fetch_status(&request, chunk, 202).await?;
+        next_location(&request, &answer)
+    }
+
+    /// Ends an upload with these bytes as its last: all of them become a blob.
+    ///
+    /// # Errors
+    /// Any `Failure`.
+    pub async fn finish_upload(
         &mut self,
         location: &str,
         digest: &Digest,

@@ -3,23 +3,23 @@
 //! Clients push by all four ways, move and delete tags, attach, mount, list, read, leave uploads behind and break off in the
 //! middle of requests, in a few repositories whose content is replaced over and over. Garbage and abandoned uploads are collected
 //! every second instead of every day. After each part of the load, when all its connections are closed, memory and descriptors of
-//! the process are read; the caches may fill during the first half, and from then on nothing may grow.
+//! the process are read, and every answer must be one of those that may come; the caches may fill during the first half, and from then on nothing may grow.
 
-use crate::connection::{Body, Expect, Failure};
+use crate::connection::{Answer, Body, Expect, Failure, line};
 use crate::content::{self, Blob};
 use crate::fixtures::referrers_path;
 use crate::load::{self, Client, LoadError, Plan};
 use crate::process;
 use crate::protocol::Registry;
-use crate::server::{Folder, Server, ask};
+use crate::server::{Folder, Server};
 use crate::settings::StartCommand;
 use crate::wire::{Method, Request};
 use oci::media_type::{OCI_LAYER_GZIP, OCI_MANIFEST};
 use oci::{Descriptor, Digest};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::fs;
-use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// Parts that the load is put on in; each is followed by a look at the process.
@@ -35,7 +35,7 @@ const SLACK_DESCRIPTORS: usize = 8;
 const PART: Duration = Duration::from_secs(1800);
 
 /// How long the process is given to close what its clients have closed.
-const SETTLE: Duration = Duration::from_millis(1500);
+pub(crate) const SETTLE: Duration = Duration::from_millis(1500);
 
 /// What to do.
 #[derive(Clone, Debug)]
@@ -120,7 +120,7 @@ fn is_flat(looks: &[Look]) -> Result<(), SoakError> {
     Ok(())
 }
 
-fn look_at(pid: u32) -> io::Result<Look> {
+pub(crate) fn look_at(pid: u32) -> io::Result<Look> {
     let usage =
         process::usage(pid).ok_or_else(|| io::Error::other("memory of a process is not known here"))?;
     Ok(Look {
@@ -129,7 +129,7 @@ fn look_at(pid: u32) -> io::Result<Look> {
     })
 }
 
-fn command(registry: &[String]) -> StartCommand {
+pub(crate) fn command(registry: &[String]) -> StartCommand {
     let pairs = [
         ("REGISTRY_HTTP_ADDR", "127.0.0.1:{port}"),
         ("REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY", "{dir}"),
@@ -230,17 +230,48 @@ impl Soaker {
         let request = self
             .registry
             .manifest_request(Method::Get, &self.repository, &tag);
-        let answer = self.registry.connection.fetch(&request, &Body::EMPTY).await?;
-        if answer.status != 200 {
+        let Some(answer) = self.fetch_if_there(&request).await? else {
             return Ok(0);
-        }
+        };
+        let told = answer.header("docker-content-digest").map(Digest::parse);
+        let Some(Ok(told)) = told else {
+            return Err(wrong(&request, "the answer does not tell the manifest's digest"));
+        };
+        has_digest(&request, &answer, &told)?;
         let manifest = crate::protocol::json(&tag, &answer)?;
         let layer = manifest["layers"][0]["digest"].as_str().unwrap_or_default();
-        let path = format!("/v2/{}/blobs/{layer}", self.repository);
-        let blob = self.registry.get_request(&path);
+        let layer = Digest::parse(layer).map_err(|error| wrong(&request, &error.to_string()))?;
         // The tag may have moved, and the collector have come, since the manifest was read.
-        let answer = self.registry.connection.fetch(&blob, &Body::EMPTY).await?;
+        let blob = self.registry.blob_request(Method::Get, &self.repository, &layer);
+        let Some(answer) = self.fetch_if_there(&blob).await? else {
+            return Ok(0);
+        };
+        has_digest(&blob, &answer, &layer)?;
         Ok(answer.body.len() as u64)
+    }
+
+    /// What is to be read, or `None` if it is not there (any more).
+    async fn fetch_if_there(&mut self, request: &Request) -> Result<Option<Answer>, Failure> {
+        let fetched = self
+            .registry
+            .connection
+            .fetch_one_of(request, &Body::EMPTY, [200, 404]);
+        Ok(Some(fetched.await?).filter(|answer| answer.status == 200))
+    }
+
+    async fn list_tags(&mut self) -> Result<u64, Failure> {
+        let path = format!("/v2/{}/tags/list?n=10", self.repository);
+        let request = self.registry.get_request(&path);
+        let Some(answer) = self.fetch_if_there(&request).await? else {
+            return Ok(0);
+        };
+        let list = crate::protocol::json(&path, &answer)?;
+        let tags = list["tags"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let is_ours = |tag: &Value| tag.as_str().is_some_and(|tag| tag.starts_with("tag-"));
+        match tags.len() <= 10 && tags.iter().all(is_ours) {
+            true => Ok(answer.body.len() as u64),
+            false => Err(wrong(&request, &format!("{list} is no page of its tags"))),
+        }
     }
 
     /// An upload that nobody goes on with.
@@ -286,9 +317,12 @@ impl Soaker {
         let request = self
             .registry
             .manifest_request(Method::Delete, &self.repository, reference);
-        // Another client's push, or the collector, may have been there first.
-        self.registry.connection.fetch(&request, &Body::EMPTY).await?;
-        Ok(0)
+        // The collector may have been there first.
+        let deleted = self
+            .registry
+            .connection
+            .fetch_one_of(&request, &Body::EMPTY, [202, 404]);
+        deleted.await.map(|_| 0)
     }
 
     async fn mount(&mut self) -> Result<u64, Failure> {
@@ -316,15 +350,7 @@ impl Client for Soaker {
         match index % 16 {
             0..5 => self.push_image(index).await,
             5 | 6 => self.attach(index).await,
-            7 => {
-                let path = format!("/v2/{}/tags/list?n=10", self.repository);
-                let request = self.registry.get_request(&path);
-                self.registry
-                    .connection
-                    .fetch(&request, &Body::EMPTY)
-                    .await
-                    .map(|_| 0)
-            }
+            7 => self.list_tags().await,
             8 => self.mount().await,
             9 => self.leave_an_upload().await,
             10 => self.break_off().await,
@@ -338,66 +364,22 @@ impl Client for Soaker {
     }
 }
 
-/// Connections that are held open at once, and what they make the process need.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Held {
-    /// Connections that were open.
-    pub connections: usize,
-    /// Memory that each of them took, in KiB.
-    pub kib_each: f64,
-    /// Descriptors when all were closed, more than before.
-    pub descriptors_left: usize,
+fn wrong(request: &Request, what: &str) -> Failure {
+    Failure::Content {
+        request: line(request),
+        what: what.to_owned(),
+    }
 }
 
-/// Opens so many connections at once: idle ones, half a head, and bodies of which only the beginning comes. Another client is
-/// answered meanwhile, and when all are closed nothing of them is left.
-///
-/// # Errors
-/// A connection could not be opened, or nobody was answered.
-pub fn hold(registry: &[String], connections: usize) -> Result<Held, SoakError> {
-    let folder = Folder::new("soak")?;
-    let mut command = command(registry);
-    // One client: the limit is for many.
-    let limits = [
-        ("REGISTRY_HTTP_LIMITS_CLIENTUPLOADS", "0"),
-        ("REGISTRY_HTTP_LIMITS_CONNECTIONS", "20000"),
-    ];
-    command
-        .variables
-        .extend(limits.map(|(name, value)| (name.to_owned(), value.to_owned())));
-    let server = Server::start(&command, folder.path())?;
-    let before = look_at(server.pid())?;
-    let mut held = Vec::with_capacity(connections);
-    for number in 0..connections {
-        let mut stream = TcpStream::connect(server.address())?;
-        match number % 3 {
-            0 => ask(&mut stream)?,
-            1 => stream.write_all(b"GET /v2/ HTTP/1.1\r\nHost: localhost\r\nX-Half: ")?,
-            _ => {
-                let path = format!("/v2/held/blobs/uploads/?digest={}", Digest::sha256(b"x"));
-                let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 10000000\r\n\r\n");
-                stream.write_all(head.as_bytes())?;
-                stream.write_all(&[0; 4096])?;
-            }
-        }
-        held.push(stream);
+/// Insists on the bytes of a digest.
+fn has_digest(request: &Request, answer: &Answer, digest: &Digest) -> Result<(), Failure> {
+    match digest.matches(&answer.body) {
+        true => Ok(()),
+        false => Err(wrong(
+            request,
+            &format!("{} bytes came that do not hash to {digest}", answer.body.len()),
+        )),
     }
-    std::thread::sleep(SETTLE);
-    let during = look_at(server.pid())?;
-    ask(&mut TcpStream::connect(server.address())?)?;
-    for stream in &mut held {
-        // Whoever reads sees what was answered, or nothing; and the other side sees the end.
-        stream.set_nonblocking(true)?;
-        let _ = stream.read(&mut [0; 1024]);
-    }
-    drop(held);
-    std::thread::sleep(2 * SETTLE);
-    let after = look_at(server.pid())?;
-    Ok(Held {
-        connections,
-        kib_each: during.resident_kib.saturating_sub(before.resident_kib) as f64 / connections.max(1) as f64,
-        descriptors_left: after.descriptors.saturating_sub(before.descriptors),
-    })
 }
 
 #[cfg(test)]

@@ -52,7 +52,7 @@ fn bench(arguments: &[String]) -> (Option<i32>, String, String) {
 }
 
 #[test]
-fn every_workload_runs_without_an_error() {
+fn every_workload_that_needs_no_process_of_its_own_runs_without_an_error() {
     let registry = testkit::Registry::complete();
     let folder = tempfile::tempdir().expect("a folder");
     let limit_folder = folder.path().join("limit").display().to_string();
@@ -83,10 +83,12 @@ fn every_workload_runs_without_an_error() {
     assert_eq!(rows.len(), bench::workload::WORKLOADS.len());
     for row in rows {
         for cell in row["cells"].as_array().expect("cells") {
-            // A registry in this process has no command to start another one by.
-            let is_lone = cell["why"] == "no --start command";
+            // Our registry is in this process: `crash.rs`, which can start one, has these workloads measured.
+            let starts_its_own = row["name"] == "start" || row["name"] == "idle-1000";
+            let is_excused =
+                starts_its_own && cell["target"] != "bare" && cell["why"] == "no --start command";
             assert!(
-                cell["result"] == "measured" || is_lone,
+                cell["result"] == "measured" || is_excused,
                 "{}: {cell:#}",
                 row["name"]
             );

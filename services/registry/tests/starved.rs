@@ -6,10 +6,10 @@
 use oci::Digest;
 use std::{
     fs,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Write},
     net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
 };
 use testkit::http::{Connection, Request, request};
@@ -43,7 +43,7 @@ struct Served {
     storage: PathBuf,
 }
 
-fn variables(storage: &Path) -> [(&'static str, String); 4] {
+fn variables(storage: &Path) -> [(&'static str, String); 5] {
     [
         ("REGISTRY_HTTP_ADDR", "127.0.0.1:0".to_owned()),
         (
@@ -52,6 +52,7 @@ fn variables(storage: &Path) -> [(&'static str, String); 4] {
         ),
         ("REGISTRY_STORAGE_MAINTENANCE_GC_GRACE", "0s".to_owned()),
         ("REGISTRY_HTTP_LIMITS_WORKERS", "2".to_owned()),
+        ("REGISTRY_STORAGE_DELETE_ENABLED", "true".to_owned()),
     ]
 }
 
@@ -89,19 +90,30 @@ impl Served {
         Request::new("GET", path).send(self.address)
     }
 
-    /// Ends it, and has its own command look at the storage.
-    fn stop_and_verify(mut self) {
+    /// Ends it as an operator does.
+    fn stop(mut self) {
         let id = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
         assert!(self.child.wait().unwrap().success());
-        let verified = Command::new(env!("CARGO_BIN_EXE_registry"))
-            .arg("verify")
-            .envs(variables(&self.storage))
-            .output()
-            .unwrap();
+    }
+
+    /// Ends it, and has its own command look at the storage.
+    fn stop_and_verify(self) {
+        let storage = self.storage.clone();
+        self.stop();
+        let verified = command("verify", &storage);
         let said = String::from_utf8_lossy(&verified.stdout);
         assert!(verified.status.success(), "{said}");
     }
+}
+
+/// Has one of the registry's own commands work on a storage.
+fn command(name: &str, storage: &Path) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_registry"))
+        .arg(name)
+        .envs(variables(storage))
+        .output()
+        .unwrap()
 }
 
 impl Drop for Served {
@@ -181,6 +193,69 @@ fn a_full_disk_is_answered_with_507_and_what_is_there_is_served_until_there_is_r
         assert_eq!(&served.get(&blob_path(bytes)).expect(200).body, bytes);
     }
     fs::remove_file(filler).unwrap();
+    served.push(&refused).expect(201);
+    assert_eq!(served.get(&blob_path(&refused)).expect(200).body, refused);
+    served.stop_and_verify();
+}
+
+/// Writes into a new file until no byte more goes in.
+fn fill(path: &Path) {
+    let mut file = fs::File::create(path).unwrap();
+    for piece in [MIB, 4096, 1] {
+        while file.write_all(&vec![1; piece]).is_ok() {}
+    }
+}
+
+/// Room that a collection needs on a disk that is otherwise full, in bytes.
+const SPARE_BYTES: usize = 256 << 10;
+
+#[test]
+fn a_full_disk_has_room_again_after_collecting_garbage_once_there_is_a_little() {
+    let Some(disk) = SmallDisk::mount(16 * MIB) else {
+        return;
+    };
+    let storage = disk.0.path().join("storage");
+    let served = Served::start(&storage, "");
+    let blobs: Vec<Vec<u8>> = (1..5).map(|number| content(number, 2 * MIB)).collect();
+    for bytes in &blobs {
+        served.push(bytes).expect(201);
+    }
+    let spare = disk.0.path().join("spare");
+    fs::write(&spare, vec![1; SPARE_BYTES]).unwrap();
+    fill(&disk.0.path().join("filler"));
+    let refused = content(9, 2 * MIB);
+    assert_eq!(served.push(&refused).status, 507);
+    // To take away is a record, too: there may be no room for it, and then nothing has changed.
+    let deleted = Request::new("DELETE", &blob_path(&blobs[0])).send(served.address);
+    let expected = match deleted.status {
+        202 => 404,
+        507 => 200,
+        other => panic!("{other}: {}", deleted.text()),
+    };
+    assert_eq!(served.get(&blob_path(&blobs[0])).status, expected);
+    for bytes in &blobs[1..] {
+        assert_eq!(&served.get(&blob_path(bytes)).expect(200).body, bytes);
+    }
+    // No tag reaches any of them, but on a disk without any room that cannot be written down.
+    served.stop();
+    let collected = command("gc", &storage);
+    let said = String::from_utf8_lossy(&collected.stderr);
+    assert!(
+        !collected.status.success() && said.contains("No space left"),
+        "{said}"
+    );
+    let served = Served::start(&storage, "");
+    for bytes in &blobs[1..] {
+        assert_eq!(&served.get(&blob_path(bytes)).expect(200).body, bytes);
+    }
+    served.stop();
+    fs::remove_file(spare).unwrap();
+    let collected = command("gc", &storage);
+    assert!(collected.status.success(), "{collected:?}");
+    let served = Served::start(&storage, "");
+    for bytes in &blobs {
+        assert_eq!(served.get(&blob_path(bytes)).status, 404);
+    }
     served.push(&refused).expect(201);
     assert_eq!(served.get(&blob_path(&refused)).expect(200).body, refused);
     served.stop_and_verify();

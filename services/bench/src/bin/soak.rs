@@ -1,11 +1,9 @@
 //! `soak`: mixed load of a day in minutes, after which memory and descriptors must be flat; or many connections at once.
 
-use bench::soak::{Options, hold, run};
+use bench::hold::{KINDS, hold};
+use bench::soak::{Options, run};
 use clap::Parser;
 use std::process::ExitCode;
-
-/// KiB that a connection may take, whatever its client does with it.
-const MOST_KIB_EACH: f64 = 96.0;
 
 /// Puts a day's mixed load on a registry, and fails if its memory or its descriptors grow.
 #[derive(Debug, Parser)]
@@ -18,7 +16,7 @@ struct Arguments {
     /// Clients that work at once
     #[arg(long, default_value_t = 8)]
     clients: usize,
-    /// Instead, opens this many connections at once and fails if they take more than 96 KiB each
+    /// Instead, opens this many connections at once, and fails if they take more than they may or leave anything
     #[arg(long)]
     connections: Option<usize>,
 }
@@ -28,11 +26,18 @@ fn main() -> ExitCode {
     let registry = bench::server::registry_command(arguments.registry);
     let done = match arguments.connections {
         Some(connections) => hold(&registry, connections).map(|held| {
+            for (kind, kib) in KINDS.iter().zip(held.kib_each) {
+                println!(
+                    "{kib:6.1} KiB of {} for a connection {}",
+                    kind.most_kib, kind.name
+                );
+            }
+            let [before, open, closed, again] = held.kib;
             println!(
-                "{} connections: {:.1} KiB each, {} descriptors left when they were closed",
-                held.connections, held.kib_each, held.descriptors_left
+                "{} connections: {before} KiB resident before, {open} with them, {closed} when they were closed, {again} with them again; {} descriptors left",
+                held.connections, held.descriptors_left
             );
-            held.kib_each <= MOST_KIB_EACH && held.descriptors_left <= 8
+            held.too_much()
         }),
         None => {
             let options = Options {
@@ -40,18 +45,14 @@ fn main() -> ExitCode {
                 operations: arguments.operations,
                 clients: arguments.clients,
             };
-            run(&options, |line| println!("{line}")).map(|_| true)
+            run(&options, |line| println!("{line}")).map(|_| None)
         }
     };
-    match done {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => {
-            eprintln!("soak: connections take too much");
-            ExitCode::FAILURE
-        }
-        Err(error) => {
-            eprintln!("soak: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    let what = match done {
+        Ok(None) => return ExitCode::SUCCESS,
+        Ok(Some(what)) => what,
+        Err(error) => error.to_string(),
+    };
+    eprintln!("soak: {what}");
+    ExitCode::FAILURE
 }

@@ -1,8 +1,8 @@
 //! Compares a registry with the models, and writes into them what turned out of the operations that were cut off.
 
-use super::model::{Fact, Model};
-use super::{Broken, Garbage};
-use crate::connection::{Body, Failure, line};
+use super::model::{Fact, Left, Model};
+use super::{Broken, End, Garbage};
+use crate::connection::{Answer, Body, Failure, line};
 use crate::fixtures::referrers_path;
 use crate::protocol::{Registry, json};
 use crate::wire::Method;
@@ -12,7 +12,12 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 /// Compares everything. Returns how many things were.
-pub(crate) async fn all(address: SocketAddr, models: &mut [Model], garbage: Garbage) -> Result<u64, Broken> {
+pub(crate) async fn all(
+    address: SocketAddr,
+    models: &mut [Model],
+    garbage: Garbage,
+    end: End,
+) -> Result<u64, Broken> {
     let mut compared = 0;
     for model in models {
         let mut registry = Registry::new(address);
@@ -38,8 +43,11 @@ pub(crate) async fn all(address: SocketAddr, models: &mut [Model], garbage: Garb
         for subject in model.images() {
             referrers(&mut registry, model, &subject).await?;
         }
-        compared += (names.len() + digests.len() + model.blobs.len()) as u64;
+        compared += (names.len() + digests.len() + model.blobs.len() + model.left.len()) as u64;
         lone_blobs(&mut registry, model, garbage).await?;
+        for (number, left) in std::mem::take(&mut model.left).into_iter().enumerate() {
+            upload(&mut registry, model, &left, end, number % 2 == 0).await?;
+        }
     }
     Ok(compared)
 }
@@ -146,19 +154,90 @@ async fn referrers(registry: &mut Registry, model: &Model, subject: &Digest) -> 
     same(&path, &listed, &there.collect())
 }
 
+/// A blob must be there or not as is known, also if no manifest needs it; unless the collector was there.
 async fn lone_blobs(registry: &mut Registry, model: &mut Model, garbage: Garbage) -> Result<(), Failure> {
-    let repository = model.repository.clone();
-    for (digest, fact) in &mut model.blobs {
-        let is_there = is_whole(registry, &repository, digest).await?;
-        if !is_there && *fact == Fact::Present && garbage == Garbage::Kept {
-            return Err(Failure::Content {
-                request: format!("GET blob {digest} of {repository}"),
-                what: "it was acknowledged, and it is missing".to_owned(),
-            });
-        }
-        *fact = if is_there { Fact::Present } else { Fact::Unknown };
+    for ((repository, digest), fact) in &mut model.blobs {
+        let is_there = is_whole(registry, repository, digest).await?;
+        let what = match (is_there, *fact, garbage) {
+            (false, Fact::Present, Garbage::Kept) => "it was acknowledged, and it is missing",
+            (true, Fact::Absent, _) => "its removal was acknowledged, and it is there",
+            _ => {
+                *fact = if is_there { Fact::Present } else { Fact::Absent };
+                continue;
+            }
+        };
+        return Err(Failure::Content {
+            request: format!("GET blob {digest} of {repository}"),
+            what: what.to_owned(),
+        });
     }
     Ok(())
+}
+
+/// An upload that was left must have what was acknowledged of it, and can be finished, if it is to be; else the collector finds it.
+///
+/// Chunks are not brought to the disk before the end of their upload: after power loss, what is there of it may be less, or
+/// other bytes, and it only matters that no blob is made of those.
+async fn upload(
+    registry: &mut Registry,
+    model: &mut Model,
+    left: &Left,
+    end: End,
+    finish: bool,
+) -> Result<(), Failure> {
+    let request = registry.get_request(&left.location);
+    let answer = registry.connection.fetch(&request, &Body::EMPTY).await?;
+    let acknowledged = match end {
+        End::Kill => left.acknowledged,
+        End::PowerLoss(_) => 0,
+    };
+    let received = match answer.status {
+        204 => received(&answer),
+        404 if acknowledged == 0 => return Ok(()),
+        404 => None,
+        _ => return Err(crate::connection::unexpected(&request, 204, &answer)),
+    };
+    let Some(received) = received.filter(|bytes| (acknowledged..=left.sent.max(1)).contains(bytes)) else {
+        return Err(Failure::Content {
+            request: line(&request),
+            what: format!(
+                "{acknowledged} bytes were acknowledged and {} sent; some are missing, or too many are there: status {}, Range {:?}",
+                left.sent,
+                answer.status,
+                answer.header("range")
+            ),
+        });
+    };
+    // A range of one byte is also what is said of none.
+    if !finish || received <= 1 {
+        return Ok(());
+    }
+    let digest = Digest::sha256(&left.content);
+    let rest = left.content.get(received as usize..).unwrap_or_default();
+    match registry
+        .finish_upload(&left.location, &digest, &Body::of(rest))
+        .await
+    {
+        Ok(()) => {
+            let repository = model.repository.clone();
+            model.settle_blob(&repository, &digest, Fact::Present);
+            match is_whole(registry, &repository, &digest).await? {
+                true => Ok(()),
+                false => Err(Failure::Content {
+                    request: format!("GET blob {digest} of {repository}"),
+                    what: "its upload was finished, and it is missing".to_owned(),
+                }),
+            }
+        }
+        Err(Failure::Status { got: 400, .. }) if matches!(end, End::PowerLoss(_)) => Ok(()),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// How many bytes an upload has, by its `Range`, whose ends are both included.
+fn received(answer: &Answer) -> Option<u64> {
+    let (_, last) = answer.header("range")?.split_once('-')?;
+    last.parse::<u64>().ok().map(|last| last + 1)
 }
 
 /// Whether a blob is there; if it is, it must hash to its digest.

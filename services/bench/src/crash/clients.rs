@@ -1,6 +1,6 @@
 //! Clients that do random things, and write into their models what may have come of it, before and after each answer.
 
-use super::model::{Fact, Model, Stored};
+use super::model::{Fact, Left, Model, Stored};
 use super::{Broken, Garbage};
 use crate::clients::in_chunks;
 use crate::connection::{Body, Failure};
@@ -44,6 +44,13 @@ impl Dice {
 
 /// Tags that each client moves about.
 const TAGS: u64 = 6;
+
+/// Contents that all clients push, over and over, each in a file of its own: one's push finds there what another's has put
+/// there, or what the collector is just about to remove.
+const COMMON: u64 = 4;
+
+/// Smallest of the large blobs: it comes in several pieces, which are hashed beside.
+const LARGE_BYTES: u64 = 2 << 20;
 
 /// What the clients share.
 pub(crate) struct Clients {
@@ -100,6 +107,8 @@ enum Deed {
     DeleteTag,
     DeleteImage,
     DeleteReferrer,
+    DeleteBlob,
+    LeaveUpload,
     ReadTag,
 }
 
@@ -116,6 +125,8 @@ const DEEDS: &[Deed] = &[
     Deed::DeleteTag,
     Deed::DeleteImage,
     Deed::DeleteReferrer,
+    Deed::DeleteBlob,
+    Deed::LeaveUpload,
     Deed::ReadTag,
 ];
 
@@ -141,6 +152,8 @@ impl Client {
                 Deed::DeleteTag => self.delete_tag().await,
                 Deed::DeleteImage => self.delete_manifest(self.model.images()).await,
                 Deed::DeleteReferrer => self.delete_manifest(self.model.referrers()).await,
+                Deed::DeleteBlob => self.delete_blob().await,
+                Deed::LeaveUpload => self.leave_upload().await,
                 Deed::ReadTag => self.read_tag().await,
             };
             match done {
@@ -159,9 +172,17 @@ impl Client {
         format!("tag-{}", self.dice.below(TAGS))
     }
 
-    fn fresh_blob(&mut self) -> Blob {
-        let bytes = 100 + self.dice.below(100_000) as usize;
-        Blob::new(content::bytes(self.dice.next(), bytes))
+    /// Mostly one that nobody has, and few of them large.
+    fn blob(&mut self) -> Blob {
+        let (seed, bytes) = match self.dice.below(32) {
+            0 => (self.dice.next(), LARGE_BYTES + self.dice.below(500_000)),
+            1..8 => {
+                let number = self.dice.below(COMMON);
+                (number, 20_000 + 10_000 * number)
+            }
+            _ => (self.dice.next(), 100 + self.dice.below(100_000)),
+        };
+        Blob::new(content::bytes(seed, bytes as usize))
     }
 
     /// Pushes a blob by one of the four ways.
@@ -203,11 +224,9 @@ impl Client {
     async fn push_image(&mut self, subject: Option<Digest>) -> Result<(), Failure> {
         let repository = self.model.repository.clone();
         // The configuration is the same for all clients, so that one's push races another's and the collector.
-        let (config, layer) = (content::config(), self.fresh_blob());
-        self.model.push_begins(&layer.digest);
+        let (config, layer) = (content::config(), self.blob());
         self.push(&repository, &config).await?;
-        self.push(&repository, &layer).await?;
-        self.model.settle_blob(&layer.digest);
+        self.push_into(&repository, &layer).await?;
         let descriptor = Descriptor::new(OCI_LAYER_GZIP, layer.digest, layer.content.len() as u64);
         let extra = subject.map(|subject| {
             let bytes = self
@@ -255,23 +274,28 @@ impl Client {
         }
     }
 
-    async fn push_lone_blob(&mut self) -> Result<(), Failure> {
-        let blob = self.fresh_blob();
-        let repository = self.model.repository.clone();
-        self.model.push_begins(&blob.digest);
-        self.push(&repository, &blob).await?;
-        self.model.settle_blob(&blob.digest);
+    /// Pushes a blob, and writes into the model that it is there.
+    async fn push_into(&mut self, repository: &str, blob: &Blob) -> Result<(), Failure> {
+        self.model.unsettle_blob(repository, &blob.digest);
+        self.push(repository, blob).await?;
+        self.model.settle_blob(repository, &blob.digest, Fact::Present);
         Ok(())
     }
 
+    async fn push_lone_blob(&mut self) -> Result<(), Failure> {
+        let blob = self.blob();
+        let repository = self.model.repository.clone();
+        self.push_into(&repository, &blob).await
+    }
+
     async fn mount(&mut self) -> Result<(), Failure> {
-        let blob = self.fresh_blob();
+        let blob = self.blob();
         let (repository, source) = (self.model.repository.clone(), self.model.source.clone());
-        self.push(&source, &blob).await?;
-        self.model.push_begins(&blob.digest);
+        self.push_into(&source, &blob).await?;
+        self.model.unsettle_blob(&repository, &blob.digest);
         match self.registry.mount(&repository, &blob.digest, &source).await {
             Ok(()) => {
-                self.model.settle_blob(&blob.digest);
+                self.model.settle_blob(&repository, &blob.digest, Fact::Present);
                 Ok(())
             }
             // An upload instead of a mount: the collector was there first.
@@ -328,6 +352,48 @@ impl Client {
             .connection
             .fetch_status(&request, &Body::EMPTY, 202)
             .await?;
+        Ok(())
+    }
+
+    /// Deletes a blob that no manifest needs.
+    async fn delete_blob(&mut self) -> Result<(), Failure> {
+        let lone = self.model.lone_blobs();
+        let Some((repository, digest)) = lone.get(self.dice.below(lone.len() as u64) as usize) else {
+            return Ok(());
+        };
+        self.model.unsettle_blob(repository, digest);
+        let request = self.registry.blob_request(Method::Delete, repository, digest);
+        let answer = self.registry.connection.fetch(&request, &Body::EMPTY).await?;
+        match (answer.status, self.garbage) {
+            // The collector may have been there first.
+            (202, _) | (404, Garbage::Collected) => {
+                self.model.settle_blob(repository, digest, Fact::Absent);
+                Ok(())
+            }
+            _ => Err(crate::connection::unexpected(&request, 202, &answer)),
+        }
+    }
+
+    /// Sends some chunks of a blob, and leaves it at that.
+    async fn leave_upload(&mut self) -> Result<(), Failure> {
+        let repository = self.model.repository.clone();
+        let location = self.registry.start_upload(&repository).await?;
+        let content = self.blob().content;
+        let chunk_bytes = content.len() / 4;
+        self.model.left.push(Left {
+            location: location.clone(),
+            content: content.clone(),
+            acknowledged: 0,
+            sent: 0,
+        });
+        let mut next = location;
+        let chunks = 1 + self.dice.below(3) as usize;
+        for (number, chunk) in content.chunks(chunk_bytes).take(chunks).enumerate() {
+            let from = (number * chunk_bytes) as u64;
+            self.model.chunk_begins(from + chunk.len() as u64);
+            next = self.registry.push_chunk(&next, from, &Body::of(chunk)).await?;
+            self.model.chunk_is_taken();
+        }
         Ok(())
     }
 

@@ -29,6 +29,19 @@ pub(crate) struct Stored {
     pub(crate) fact: Fact,
 }
 
+/// An upload session that its client has left.
+#[derive(Clone, Debug)]
+pub(crate) struct Left {
+    /// Its path.
+    pub(crate) location: String,
+    /// All bytes of the blob that it is to become.
+    pub(crate) content: Vec<u8>,
+    /// How many of them were acknowledged: the session has no fewer.
+    pub(crate) acknowledged: u64,
+    /// How many of them were sent: it has no more.
+    pub(crate) sent: u64,
+}
+
 /// All that one client knows.
 #[derive(Clone, Debug)]
 pub(crate) struct Model {
@@ -40,8 +53,10 @@ pub(crate) struct Model {
     pub(crate) tags: BTreeMap<String, BTreeSet<Option<Digest>>>,
     /// Manifests.
     pub(crate) manifests: BTreeMap<Digest, Stored>,
-    /// Blobs that belong to no manifest that was acknowledged.
-    pub(crate) blobs: BTreeMap<Digest, Fact>,
+    /// Blobs of both repositories that belong to no manifest that was acknowledged, by the name of the repository.
+    pub(crate) blobs: BTreeMap<(String, Digest), Fact>,
+    /// Upload sessions into the repository that it works in.
+    pub(crate) left: Vec<Left>,
     /// Set when a copy of the disk is about to be made: what is acknowledged from then on may be in the copy or not, so
     /// nothing is settled any more.
     noted: Arc<AtomicBool>,
@@ -57,6 +72,7 @@ impl Model {
             tags: BTreeMap::new(),
             manifests: BTreeMap::new(),
             blobs: BTreeMap::new(),
+            left: Vec::new(),
         }
     }
 
@@ -122,23 +138,63 @@ impl Model {
         }
     }
 
-    /// A blob is being pushed: it may be there, or not.
-    pub(crate) fn push_begins(&mut self, blob: &Digest) {
-        self.blobs.insert(*blob, Fact::Unknown);
+    /// A blob is being pushed or deleted: it may be there, or not.
+    pub(crate) fn unsettle_blob(&mut self, repository: &str, blob: &Digest) {
+        self.blobs.insert((repository.to_owned(), *blob), Fact::Unknown);
     }
 
-    /// A blob that belongs to no manifest is there.
-    pub(crate) fn settle_blob(&mut self, blob: &Digest) {
+    /// Says what is known from now on of a blob that belongs to no manifest.
+    pub(crate) fn settle_blob(&mut self, repository: &str, blob: &Digest, fact: Fact) {
         if !self.is_noted() {
-            self.blobs.insert(*blob, Fact::Present);
+            self.blobs.insert((repository.to_owned(), *blob), fact);
         }
     }
 
     /// A manifest that needs this blob was acknowledged: it is looked at with that.
     pub(crate) fn blob_is_taken(&mut self, blob: &Digest) {
         if !self.is_noted() {
-            self.blobs.remove(blob);
+            self.blobs.remove(&(self.repository.clone(), *blob));
         }
+    }
+
+    /// Blobs that are there for certain and that no manifest needs which is there, or may be.
+    pub(crate) fn lone_blobs(&self) -> Vec<(String, Digest)> {
+        let needing = self
+            .manifests
+            .values()
+            .filter(|stored| stored.fact != Fact::Absent);
+        let needed: BTreeSet<Digest> = needing.flat_map(|stored| &stored.blobs).copied().collect();
+        let is_lone = |((repository, digest), fact): &(&(String, Digest), &Fact)| {
+            **fact == Fact::Present && !(*repository == self.repository && needed.contains(digest))
+        };
+        let lone = self.blobs.iter().filter(is_lone);
+        lone.map(|(blob, _)| blob.clone()).collect()
+    }
+
+    /// So many bytes of the session that was begun last are being sent: they may be there, or not.
+    pub(crate) fn chunk_begins(&mut self, end: u64) {
+        if let Some(left) = self.left.last_mut() {
+            left.sent = end;
+        }
+    }
+
+    /// What was sent of the session that was begun last was acknowledged.
+    pub(crate) fn chunk_is_taken(&mut self) {
+        let is_noted = self.is_noted();
+        if let Some(left) = self.left.last_mut().filter(|_| !is_noted) {
+            left.acknowledged = left.sent;
+        }
+    }
+
+    /// What must be left when all garbage was collected: the manifests that are kept, and what they need.
+    pub(crate) fn kept(&self) -> BTreeSet<Digest> {
+        let kept = self
+            .manifests
+            .iter()
+            .filter(|(digest, stored)| stored.fact == Fact::Present && self.is_reached(digest));
+        kept.flat_map(|(digest, stored)| stored.blobs.iter().chain([digest]))
+            .copied()
+            .collect()
     }
 
     /// Manifests that are there for certain and refer to nothing: what tags lead to and referrers refer to.
@@ -203,10 +259,52 @@ mod tests {
         model.move_begins("t", Some(other));
         model.settle_tag("t", Some(other));
         assert_eq!(model.tags["t"], BTreeSet::from([Some(image), Some(other)]));
-        model.push_begins(&other);
-        model.settle_blob(&other);
+        let repository = model.repository.clone();
+        model.unsettle_blob(&repository, &other);
+        model.settle_blob(&repository, &other, Fact::Present);
         model.blob_is_taken(&other);
-        assert_eq!(model.blobs[&other], Fact::Unknown);
+        assert_eq!(model.blobs[&(repository, other)], Fact::Unknown);
+        model.left.push(Left {
+            location: String::new(),
+            content: Vec::new(),
+            acknowledged: 0,
+            sent: 0,
+        });
+        model.chunk_begins(5);
+        model.chunk_is_taken();
+        assert_eq!((model.left[0].acknowledged, model.left[0].sent), (0, 5));
+    }
+
+    #[test]
+    fn a_blob_that_a_manifest_may_need_is_not_alone() {
+        let (image, blob) = (Digest::sha256(b"i"), Digest::sha256(b"b"));
+        let mut model = model();
+        let (work, source) = (model.repository.clone(), model.source.clone());
+        for repository in [&work, &source] {
+            model.settle_blob(repository, &blob, Fact::Present);
+        }
+        let mut needing = stored(None);
+        needing.blobs.push(blob);
+        model.manifests.insert(image, needing);
+        for fact in [Fact::Present, Fact::Unknown] {
+            model.settle_manifest(&image, fact);
+            assert_eq!(model.lone_blobs(), [(source.clone(), blob)]);
+        }
+        model.settle_manifest(&image, Fact::Absent);
+        assert_eq!(model.lone_blobs().len(), 2);
+    }
+
+    #[test]
+    fn what_a_tag_reaches_is_kept_with_its_blobs_and_nothing_else() {
+        let (image, other, blob) = (Digest::sha256(b"i"), Digest::sha256(b"o"), Digest::sha256(b"b"));
+        let mut model = model();
+        let mut needing = stored(None);
+        needing.blobs.push(blob);
+        model.manifests.insert(image, needing);
+        model.manifests.insert(other, stored(None));
+        assert_eq!(model.kept(), BTreeSet::new());
+        model.settle_tag("t", Some(image));
+        assert_eq!(model.kept(), BTreeSet::from([image, blob]));
     }
 
     #[test]

@@ -5,6 +5,8 @@ use super::disk::Disk;
 use super::model::Model;
 use super::{CrashError, End, Options};
 use crate::server::Folder;
+use oci::{Algorithm, Digest};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -85,8 +87,53 @@ impl Store {
     }
 }
 
+/// The first file of a storage that nothing needs after a collection without any grace, which was the last thing that was done
+/// to it: only what is kept is in `blobs`, records are in whole tables, and nothing was found damaged.
+pub(super) fn needless(storage: &Path, kept: &BTreeSet<Digest>) -> io::Result<Option<PathBuf>> {
+    if let Some(path) = leftover(storage)? {
+        return Ok(Some(path));
+    }
+    let is_needed = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        match path
+            .strip_prefix(storage)
+            .ok()
+            .and_then(|path| path.iter().next())
+        {
+            Some(top) if top == "blobs" => Algorithm::ALL
+                .into_iter()
+                .filter_map(|algorithm| Digest::from_hex(algorithm, &name))
+                .any(|digest| kept.contains(&digest)),
+            Some(top) if top == "records" => name == "version" || is_table(&name),
+            Some(top) => top != "aside",
+            None => false,
+        }
+    };
+    Ok(files(storage)?.into_iter().find(|path| !is_needed(path)))
+}
+
+/// `<first>-<last>.table`, the numbers of the logs that it is made of.
+fn is_table(name: &str) -> bool {
+    let numbers = name.strip_suffix(".table").and_then(|name| name.split_once('-'));
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    numbers.is_some_and(|(first, last)| is_number(first) && is_number(last))
+}
+
+/// Every file below a folder.
+fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        match entry.file_type()?.is_dir() {
+            true => found.extend(files(&entry.path())?),
+            false => found.push(entry.path()),
+        }
+    }
+    Ok(found)
+}
+
 /// The first file below a folder that is only there because a process ended: half written, or an upload under way.
-pub(super) fn leftover(folder: &Path) -> io::Result<Option<PathBuf>> {
+fn leftover(folder: &Path) -> io::Result<Option<PathBuf>> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let (path, name) = (entry.path(), entry.file_name());
@@ -101,4 +148,44 @@ pub(super) fn leftover(folder: &Path) -> io::Result<Option<PathBuf>> {
         }
     }
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_kept_and_whole_tables_are_needed() {
+        let folder = Folder::new("needless").expect("a folder");
+        let kept = Digest::sha256(b"kept");
+        let blob = |digest: &Digest| format!("blobs/sha256/{}/{}", &digest.hex()[..2], digest.hex());
+        let write = |name: &str| {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+            fs::write(&path, "").expect("a file");
+            path
+        };
+        for name in [
+            "lock",
+            "records/version",
+            "records/0000000001-0000000004.table",
+            &blob(&kept),
+        ] {
+            write(name);
+        }
+        let needless = || needless(folder.path(), &BTreeSet::from([kept])).expect("a listing");
+        assert_eq!(needless(), None);
+        for name in [
+            blob(&Digest::sha256(b"garbage")),
+            "blobs/sha256/aa/.7".to_owned(),
+            "records/0000000005-00000000000000aa.log".to_owned(),
+            "records/0000000005-0000000006.table.new".to_owned(),
+            "repositories/a/_uploads/1.sha256".to_owned(),
+            "aside/sha256-00".to_owned(),
+        ] {
+            let path = write(&name);
+            assert_eq!(needless().as_ref(), Some(&path));
+            fs::remove_file(path).expect("a file");
+        }
+    }
 }

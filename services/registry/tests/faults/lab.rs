@@ -14,6 +14,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io::{Read, Write},
     net::TcpStream,
+    path::PathBuf,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -35,7 +36,7 @@ pub struct Lab {
     pub capabilities: Capabilities,
     /// Whether the step is taken for the second time: what a delete or a condition is about may have changed the first time.
     pub again: bool,
-    _folder: Option<tempfile::TempDir>,
+    folder: Option<tempfile::TempDir>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -58,7 +59,7 @@ impl Lab {
             server: None,
             capabilities: current(),
             again: false,
-            _folder: folder,
+            folder,
         }
     }
 
@@ -185,6 +186,25 @@ impl Lab {
             Ok(_) => Ok(()),
             Err(error) => Err(status_of(&error)),
         }
+    }
+
+    /// Files of the storage that no collection should leave: half written, or of an upload.
+    pub fn half_written(&self) -> Vec<PathBuf> {
+        let (mut found, mut waiting) = (Vec::new(), Vec::new());
+        waiting.extend(self.folder.iter().map(|folder| folder.path().to_owned()));
+        while let Some(folder) = waiting.pop() {
+            for entry in std::fs::read_dir(&folder).unwrap() {
+                let path = entry.unwrap().path();
+                let name = path.file_name().unwrap().to_string_lossy();
+                let is_dir = path.is_dir();
+                if !is_dir && (name.starts_with('.') || folder.ends_with("_uploads")) {
+                    found.push(path);
+                } else if is_dir {
+                    waiting.push(path);
+                }
+            }
+        }
+        found
     }
 
     pub fn state(&self) -> State {

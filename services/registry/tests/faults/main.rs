@@ -14,7 +14,7 @@ use lab::{BROKEN_OFF, Lab, State, Store};
 use oci::Digest;
 use registry::{domain::Verify, storage::Uploads};
 use sequence::{Named, steps};
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 use support::{Request, current, faulty::Fault};
 
 const ENOSPC: i32 = 28;
@@ -55,7 +55,7 @@ struct At {
 fn error_of(fault: Fault) -> i32 {
     match fault {
         Fault::Once(_, error) | Fault::From(_, error) => error,
-        Fault::None | Fault::Slow(_) | Fault::SlowOnce(..) => 0,
+        Fault::None | Fault::Slow(_) | Fault::SlowOnce(..) | Fault::Held(_) => 0,
     }
 }
 
@@ -110,12 +110,18 @@ fn run_with(store: Store, at: At, good: &[State]) {
         }
         if matches!(at.fault, Fault::From(..)) || matches!(store, Store::Disk) {
             // What follows was seen with single faults in memory.
-            return;
+            assert_eq!(lab.collect(), Ok(()));
+            return nothing_is_left(&lab);
         }
     }
     let end = lab.state();
     is_one_or_the_other(&end, &good[good.len() - 1], &good[good.len() - 1], false);
     lab.is_consistent(&end);
+    nothing_is_left(&lab);
+}
+
+/// After a collection, all that is stored fits together and nothing in the storage is half-done.
+fn nothing_is_left(lab: &Lab) {
     let verified = lab
         .server()
         .registry
@@ -123,6 +129,7 @@ fn run_with(store: Store, at: At, good: &[State]) {
         .unwrap();
     assert_eq!(verified.unfinished, 0);
     assert_eq!(lab.storage.uploads().unwrap(), [], "uploads go with the garbage");
+    assert_eq!(lab.half_written(), Vec::<PathBuf>::new());
 }
 
 /// Walks through every operation of the sequence.
@@ -242,5 +249,39 @@ fn a_slow_disk_changes_nothing() {
         assert_eq!(step(&mut lab), Ok(()), "{name}");
         lab.faults.set(Fault::None);
         is_one_or_the_other(&lab.state(), &good[number + 1], &good[number + 1], false);
+    }
+}
+
+#[test]
+fn while_the_disk_hangs_in_one_push_others_are_answered() {
+    let mut lab = Lab::new(Store::Disk);
+    lab.open(current()).unwrap();
+    for content in [b"{}".as_slice(), b"first layer"] {
+        lab.post_blob(content).unwrap();
+    }
+    let (_, body) = sequence::first();
+    lab.put_manifest("v", &body, oci::media_type::OCI_MANIFEST, None)
+        .unwrap();
+    let push = |number: usize| lab.put_blob(format!("blob {number}").as_bytes());
+    lab.faults.set(Fault::None);
+    push(0).unwrap();
+    let operations = lab.faults.count();
+    assert!(operations > 0);
+    for operation in 0..operations {
+        lab.faults.set(Fault::Held(operation));
+        std::thread::scope(|scope| {
+            let hanging = scope.spawn(|| push(operation + 1));
+            while lab.faults.count() <= operation {
+                std::thread::yield_now();
+            }
+            // Each would wait for ever, if it waited for the push that hangs.
+            assert_eq!(lab.get("/v2/"), Ok(()));
+            assert_eq!(lab.get("/v2/a/manifests/v"), Ok(()));
+            let other = format!("other {operation}");
+            lab.server().push_blob("b", other.as_bytes());
+            assert!(!hanging.is_finished());
+            lab.faults.set(Fault::None);
+            assert_eq!(hanging.join().unwrap(), Ok(()), "operation {operation}");
+        });
     }
 }

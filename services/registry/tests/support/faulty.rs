@@ -29,6 +29,8 @@ pub enum Fault {
     Slow(Duration),
     /// This one waits.
     SlowOnce(usize, Duration),
+    /// This one does not end before another fault is set, or none.
+    Held(usize),
 }
 
 #[derive(Debug)]
@@ -67,6 +69,16 @@ impl Faults {
         self.lock().failed
     }
 
+    /// Waits until the fault is another.
+    fn wait_while(&self, state: MutexGuard<'_, State>) -> Result<()> {
+        let fault = state.fault;
+        drop(state);
+        while self.lock().fault == fault {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
     /// One more operation.
     fn step(&self, operation: &'static str) -> Result<()> {
         let mut state = self.lock();
@@ -77,7 +89,10 @@ impl Faults {
             Fault::From(at, error) if number >= at => error,
             Fault::Slow(wait) => return wait_without(state, wait),
             Fault::SlowOnce(at, wait) if number == at => return wait_without(state, wait),
-            Fault::None | Fault::Once(..) | Fault::From(..) | Fault::SlowOnce(..) => return Ok(()),
+            Fault::Held(at) if number == at => return self.wait_while(state),
+            Fault::None | Fault::Once(..) | Fault::From(..) | Fault::SlowOnce(..) | Fault::Held(_) => {
+                return Ok(());
+            }
         };
         state.failed.get_or_insert(operation);
         let source = io::Error::from_raw_os_error(error);
