@@ -139,6 +139,8 @@ pub(crate) fn command(registry: &[String]) -> StartCommand {
         ("REGISTRY_STORAGE_MAINTENANCE_GC_GRACE", "10s"),
         ("REGISTRY_STORAGE_MAINTENANCE_UPLOADPURGING_AGE", "10s"),
         ("REGISTRY_STORAGE_MAINTENANCE_UPLOADPURGING_INTERVAL", "1s"),
+        // The uploads that a day's clients leave come within minutes, and from one address.
+        ("REGISTRY_HTTP_LIMITS_CLIENTUPLOADS", "0"),
     ];
     StartCommand {
         variables: pairs
