@@ -99,8 +99,8 @@ pub fn spawn(config: &Config, registry: &Registry, totals: &Totals) -> Vec<JoinH
     tasks
 }
 
-/// Begins to remove what processes that were killed left half written: once, beside the first requests, because all folders
-/// are looked through. `held` is kept until that is over.
+/// Begins to remove what processes that were killed left half written, and to keep room back for collecting garbage: once, beside
+/// the first requests, because all folders are looked through. `held` is kept until that is over.
 pub fn tidy(registry: &Registry, held: impl Send + 'static) -> JoinHandle<()> {
     let registry = registry.clone();
     actix_rt::task::spawn_blocking(move || {
@@ -110,6 +110,9 @@ pub fn tidy(registry: &Registry, held: impl Send + 'static) -> JoinHandle<()> {
                 log::info!(files = files; "removed {files} files that an earlier process left half written")
             }
             Err(error) => log::error!("what an earlier process left half written cannot be removed: {error}"),
+        }
+        if let Err(error) = registry.lay_reserve() {
+            log::warn!("no room is kept back for collecting garbage: {error}");
         }
         drop(registry);
         drop(held);

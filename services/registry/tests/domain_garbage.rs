@@ -5,7 +5,7 @@ mod support;
 
 use bytes::Bytes;
 use oci::{Digest, RepositoryName, Tag, digest_tag, media_type};
-use registry::domain::{Collect, Collected, Damage, Garbage, Limits, Registry, Verify};
+use registry::domain::{Capabilities, Collect, Collected, Damage, Garbage, Limits, Registry, Verify};
 use registry::storage::{Change, Contents, Durability, Key, Records, filesystem::Filesystem, memory::Memory};
 use std::{
     path::Path,
@@ -420,4 +420,44 @@ fn what_a_push_that_was_cut_off_left_among_the_referrers_is_no_damage_and_goes_w
     assert!(is_there(), "a dry run removes nothing");
     collect(&open(folder.path()), later(), false);
     assert!(!is_there());
+}
+
+#[test]
+fn the_room_that_is_kept_back_is_given_up_for_garbage_alone_and_kept_back_again() {
+    let server = Server::start(complete());
+    let reserve = server.folder.as_ref().unwrap().path().join("reserve");
+    let size = || std::fs::metadata(&reserve).unwrap().len();
+    collect(&server.registry, later(), true);
+    assert!(!reserve.exists());
+    collect(&server.registry, later(), false);
+    let usual = size();
+    // One that is told from another.
+    std::fs::write(&reserve, vec![7; usize::try_from(usual).unwrap() + 1]).unwrap();
+    server.push_image("a", "v", b"kept");
+    collect(&server.registry, later(), false);
+    assert_eq!(size(), usual + 1, "nothing has gone");
+    untag(&server, "v");
+    collect(&server.registry, later(), true);
+    assert_eq!(size(), usual + 1, "nothing was to go");
+    assert_eq!(collect(&server.registry, later(), false).0.manifests, 1);
+    assert_eq!(size(), usual);
+}
+
+#[test]
+fn a_read_only_registry_collects_nothing_and_keeps_no_room_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = Filesystem::open(folder.path(), Durability::None).unwrap();
+    let read_only = Capabilities {
+        read_only: true,
+        ..complete()
+    };
+    let registry = Registry::open(Arc::new(storage), read_only, Limits::default()).unwrap();
+    let how = Collect {
+        dry_run: false,
+        uploads: true,
+        now: later(),
+    };
+    assert!(registry.collect_garbage(how, &mut |_| {}).is_err());
+    assert!(registry.lay_reserve().is_err());
+    assert!(!folder.path().join("reserve").exists());
 }

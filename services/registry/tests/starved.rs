@@ -8,6 +8,7 @@ use std::{
     fs,
     io::{BufRead, BufReader, Write},
     net::{SocketAddr, TcpStream},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
@@ -97,6 +98,12 @@ impl Served {
         assert!(self.child.wait().unwrap().success());
     }
 
+    /// Ends it at once, whatever it is doing.
+    fn kill(mut self) {
+        self.child.kill().unwrap();
+        assert!(!self.child.wait().unwrap().success());
+    }
+
     /// Ends it, and has its own command look at the storage.
     fn stop_and_verify(self) {
         let storage = self.storage.clone();
@@ -107,10 +114,10 @@ impl Served {
     }
 }
 
-/// Has one of the registry's own commands work on a storage.
-fn command(name: &str, storage: &Path) -> Output {
+/// Has one of the registry's own commands, with its flags, work on a storage.
+fn command(line: &str, storage: &Path) -> Output {
     Command::new(env!("CARGO_BIN_EXE_registry"))
-        .arg(name)
+        .args(line.split(' '))
         .envs(variables(storage))
         .output()
         .unwrap()
@@ -206,58 +213,123 @@ fn fill(path: &Path) {
     }
 }
 
-/// Room that a collection needs on a disk that is otherwise full, in bytes.
-const SPARE_BYTES: usize = 256 << 10;
+/// What the registry keeps back on a disk at least, so that a collection can write down what it takes away, in bytes.
+const RESERVE_BYTES: u64 = 2 << 20;
+
+fn has_reserve(storage: &Path) -> bool {
+    fs::metadata(storage.join("reserve")).is_ok_and(|file| file.blocks() * 512 >= RESERVE_BYTES)
+}
+
+/// A disk with four blobs that nothing reaches, and without room for a single byte.
+struct FullDisk {
+    disk: SmallDisk,
+    blobs: Vec<Vec<u8>>,
+    /// What was too much.
+    refused: Vec<u8>,
+}
+
+impl FullDisk {
+    /// As for [`SmallDisk::mount`]; and the registry that has filled the disk.
+    fn new() -> Option<(FullDisk, Served)> {
+        let full = FullDisk {
+            disk: SmallDisk::mount(16 * MIB)?,
+            blobs: (1..5).map(|number| content(number, 2 * MIB)).collect(),
+            refused: content(9, 2 * MIB),
+        };
+        let served = Served::start(&full.storage(), "");
+        until(|| has_reserve(&full.storage()), "keep room back");
+        for bytes in &full.blobs {
+            served.push(bytes).expect(201);
+        }
+        fill(&full.disk.0.path().join("filler"));
+        assert_eq!(served.push(&full.refused).status, 507);
+        Some((full, served))
+    }
+
+    fn storage(&self) -> PathBuf {
+        self.disk.0.path().join("storage")
+    }
+
+    /// Nothing of the garbage is there, what was too much can be pushed, and everything fits together.
+    fn has_room_again(&self, served: Served) {
+        for bytes in &self.blobs {
+            assert_eq!(served.get(&blob_path(bytes)).status, 404);
+        }
+        served.push(&self.refused).expect(201);
+        assert_eq!(
+            served.get(&blob_path(&self.refused)).expect(200).body,
+            self.refused
+        );
+        until(|| has_reserve(&self.storage()), "keep room back again");
+        served.stop_and_verify();
+    }
+}
 
 #[test]
-fn a_full_disk_has_room_again_after_collecting_garbage_once_there_is_a_little() {
-    let Some(disk) = SmallDisk::mount(16 * MIB) else {
+fn a_full_disk_has_room_again_after_collecting_garbage_however_the_registry_ended() {
+    for end in [Served::stop, Served::kill] {
+        let Some((full, served)) = FullDisk::new() else {
+            return;
+        };
+        // To take away is a record, too: there may be no room for it, and then nothing has changed.
+        let deleted = Request::new("DELETE", &blob_path(&full.blobs[0])).send(served.address);
+        let expected = match deleted.status {
+            202 => 404,
+            507 => 200,
+            other => panic!("{other}: {}", deleted.text()),
+        };
+        assert_eq!(served.get(&blob_path(&full.blobs[0])).status, expected);
+        for bytes in &full.blobs[1..] {
+            assert_eq!(&served.get(&blob_path(bytes)).expect(200).body, bytes);
+        }
+        end(served);
+        let told = command("gc --dry-run", &full.storage());
+        assert!(told.status.success() && has_reserve(&full.storage()), "{told:?}");
+        let collected = command("gc", &full.storage());
+        assert!(collected.status.success(), "{collected:?}");
+        assert!(has_reserve(&full.storage()));
+        full.has_room_again(Served::start(&full.storage(), ""));
+    }
+}
+
+#[test]
+fn a_full_disk_has_room_again_after_the_registry_itself_has_collected_garbage() {
+    let Some((full, served)) = FullDisk::new() else {
         return;
     };
-    let storage = disk.0.path().join("storage");
-    let served = Served::start(&storage, "");
-    let blobs: Vec<Vec<u8>> = (1..5).map(|number| content(number, 2 * MIB)).collect();
-    for bytes in &blobs {
-        served.push(bytes).expect(201);
-    }
-    let spare = disk.0.path().join("spare");
-    fs::write(&spare, vec![1; SPARE_BYTES]).unwrap();
-    fill(&disk.0.path().join("filler"));
-    let refused = content(9, 2 * MIB);
-    assert_eq!(served.push(&refused).status, 507);
-    // To take away is a record, too: there may be no room for it, and then nothing has changed.
-    let deleted = Request::new("DELETE", &blob_path(&blobs[0])).send(served.address);
-    let expected = match deleted.status {
-        202 => 404,
-        507 => 200,
-        other => panic!("{other}: {}", deleted.text()),
-    };
-    assert_eq!(served.get(&blob_path(&blobs[0])).status, expected);
-    for bytes in &blobs[1..] {
-        assert_eq!(&served.get(&blob_path(bytes)).expect(200).body, bytes);
-    }
-    // No tag reaches any of them, but on a disk without any room that cannot be written down.
     served.stop();
-    let collected = command("gc", &storage);
-    let said = String::from_utf8_lossy(&collected.stderr);
-    assert!(
-        !collected.status.success() && said.contains("No space left"),
-        "{said}"
+    let settings =
+        "export REGISTRY_STORAGE_MAINTENANCE_GC_ENABLED=true REGISTRY_STORAGE_MAINTENANCE_GC_INTERVAL=1s;";
+    let collecting = Served::start(&full.storage(), settings);
+    until(
+        || {
+            full.blobs
+                .iter()
+                .all(|bytes| collecting.get(&blob_path(bytes)).status == 404)
+        },
+        "collect garbage",
     );
-    let served = Served::start(&storage, "");
-    for bytes in &blobs[1..] {
+    collecting.stop();
+    full.has_room_again(Served::start(&full.storage(), ""));
+}
+
+#[test]
+fn a_registry_starts_and_serves_on_a_disk_that_has_no_room_to_keep_back() {
+    let Some((full, served)) = FullDisk::new() else {
+        return;
+    };
+    served.stop();
+    fs::remove_file(full.storage().join("reserve")).unwrap();
+    fill(&full.disk.0.path().join("more"));
+    let served = Served::start(&full.storage(), "");
+    for bytes in &full.blobs {
         assert_eq!(&served.get(&blob_path(bytes)).expect(200).body, bytes);
     }
     served.stop();
-    fs::remove_file(spare).unwrap();
-    let collected = command("gc", &storage);
-    assert!(collected.status.success(), "{collected:?}");
-    let served = Served::start(&storage, "");
-    for bytes in &blobs {
-        assert_eq!(served.get(&blob_path(bytes)).status, 404);
-    }
-    served.push(&refused).expect(201);
-    assert_eq!(served.get(&blob_path(&refused)).expect(200).body, refused);
+    assert!(!full.storage().join("reserve").exists());
+    fs::remove_file(full.disk.0.path().join("more")).unwrap();
+    let served = Served::start(&full.storage(), "");
+    until(|| has_reserve(&full.storage()), "keep room back");
     served.stop_and_verify();
 }
 

@@ -168,7 +168,6 @@ fn an_upload_is_found_written_cut_and_finished_in_its_own_repository() {
         writer.append(b"wrong").unwrap();
         writer.truncate(7).unwrap();
         writer.append(b"world").unwrap();
-        writer.sync().unwrap();
         assert_eq!(
             writer.content().unwrap().read_all().unwrap(),
             Bytes::from_static(b"hello, world")

@@ -167,6 +167,7 @@ mod tests {
         };
         for name in [
             "lock",
+            "reserve",
             "records/version",
             "records/0000000001-0000000004.table",
             &blob(&kept),

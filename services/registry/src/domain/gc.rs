@@ -10,9 +10,10 @@
 //! Source: Proposal E, "Garbage Collection".
 
 use super::{Abandoned, Purged, Registry, Result, graph::Graph, manifests::removal};
-use crate::storage::{Change, Key};
+use crate::storage::{Change, Key, Storage};
 use oci::{Digest, RepositoryName};
 use std::{
+    cell::Cell,
     collections::{BTreeSet, HashSet},
     time::SystemTime,
 };
@@ -91,6 +92,39 @@ impl Linked {
     }
 }
 
+/// The store's reserve during a collection. It is given up before the first thing goes, and not at all if nothing does: others who
+/// write might take its room. When this is dropped, it is laid again, if it was given up or had not been there.
+struct Reserve<'a> {
+    storage: &'a dyn Storage,
+    is_given_up: Cell<bool>,
+}
+
+impl<'a> Reserve<'a> {
+    fn of(storage: &'a dyn Storage) -> Reserve<'a> {
+        Reserve {
+            storage,
+            is_given_up: Cell::new(false),
+        }
+    }
+
+    /// There may be room enough without it, so that what fails is only told.
+    fn give_up(&self) {
+        if !self.is_given_up.replace(true)
+            && let Err(error) = self.storage.give_up_reserve()
+        {
+            log::warn!("the room that is kept back for collecting garbage cannot be given up: {error}");
+        }
+    }
+}
+
+impl Drop for Reserve<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = self.storage.lay_reserve() {
+            log::warn!("no room is kept back for the next collection of garbage: {error}");
+        }
+    }
+}
+
 impl Registry {
     /// Collects garbage; `each` is told of everything that goes. One collection runs at a time.
     ///
@@ -105,14 +139,15 @@ impl Registry {
             collected.uploads =
                 self.purge_uploads(how, &mut |upload| each(&Garbage::Upload(upload.clone())))?;
         }
-        if !how.dry_run {
+        let reserve = (!how.dry_run).then(|| Reserve::of(self.storage()));
+        if reserve.is_some() {
             self.storage().remove_leftovers()?;
         }
         // From here on every push is noted: it may make use of a content that looks unused.
         let notes = self.0.locks.note_leases();
         let mut linked = Linked::default();
         for name in self.storage().repositories()? {
-            let doomed = self.collect_repository(&name, how)?;
+            let doomed = self.collect_repository(&name, how, reserve.as_ref())?;
             for digest in &doomed.manifests {
                 each(&Garbage::Manifest(name.clone(), *digest));
             }
@@ -121,8 +156,8 @@ impl Registry {
             }
             collected.manifests += doomed.manifests.len();
             collected.blobs += doomed.blobs.len();
-            if !how.dry_run {
-                self.remove_unfinished(&name, how)?;
+            if let Some(reserve) = &reserve {
+                self.remove_unfinished(&name, how, reserve)?;
             }
             self.link(&name, &doomed, &mut linked)?;
         }
@@ -136,10 +171,10 @@ impl Registry {
             if !self.is_old(self.storage().content_time(&digest)?, how) {
                 continue;
             }
-            let remove = || {
-                if how.dry_run {
-                    Ok(Some(size))
-                } else {
+            let remove = || match &reserve {
+                None => Ok(Some(size)),
+                Some(reserve) => {
+                    reserve.give_up();
                     self.storage().remove_content(&digest)
                 }
             };
@@ -161,13 +196,24 @@ impl Registry {
         Ok(self.storage().remove_leftovers()?)
     }
 
+    /// Has the store keep back the room that a collection needs on a full disk.
+    ///
+    /// # Errors
+    /// The registry is read-only, there is no room, or the store failed.
+    pub fn lay_reserve(&self) -> Result<()> {
+        self.require_writable()?;
+        // Else the room that a collection has just given up would be taken from it.
+        let _alone = self.0.locks.collect();
+        Ok(self.storage().lay_reserve()?)
+    }
+
     fn is_old(&self, time: Option<SystemTime>, how: Collect) -> bool {
         time.is_some_and(|time| how.now.duration_since(time).unwrap_or_default() >= self.0.limits.garbage_age)
     }
 
     /// Takes away places among referrers whose manifest is not there, and no list shows them: a push that was cut off has made
     /// them, or a deletion has not come to them.
-    fn remove_unfinished(&self, name: &RepositoryName, how: Collect) -> Result<()> {
+    fn remove_unfinished(&self, name: &RepositoryName, how: Collect, reserve: &Reserve<'_>) -> Result<()> {
         let unfinished = |place: (Digest, Digest)| -> Result<Option<Key>> {
             let key = Key::Referrer(name.clone(), place.0, place.1);
             let has_manifest = self
@@ -186,6 +232,7 @@ impl Registry {
         if suspects.is_empty() {
             return Ok(());
         }
+        reserve.give_up();
         // Looked at again alone: a push of the same manifest may have come meanwhile.
         let _alone = self.0.locks.delete_from(name);
         let mut changes = Vec::new();
@@ -213,12 +260,19 @@ impl Registry {
         Ok(())
     }
 
-    fn collect_repository(&self, name: &RepositoryName, how: Collect) -> Result<Doomed> {
+    /// Takes away what nothing keeps; what it was. Without a reserve, for a collection that only tells, it stays.
+    fn collect_repository(
+        &self,
+        name: &RepositoryName,
+        how: Collect,
+        reserve: Option<&Reserve<'_>>,
+    ) -> Result<Doomed> {
         let mut graph = Graph::default();
         let doomed = self.doomed(name, &mut graph, how)?;
-        if how.dry_run || doomed.is_empty() {
+        let Some(reserve) = reserve.filter(|_| !doomed.is_empty()) else {
             return Ok(doomed);
-        }
+        };
+        reserve.give_up();
         let _alone = self.0.locks.delete_from(name);
         let doomed = self.doomed(name, &mut graph, how)?;
         let mut changes = Vec::new();

@@ -7,7 +7,7 @@ pub(super) mod trial;
 
 use std::{
     fs::{self, File, Metadata, OpenOptions},
-    io::{self, Write},
+    io::{self, Read, Write},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
@@ -24,6 +24,7 @@ enum Operation<'a> {
     Create(&'a Path),
     Write(&'a Path, &'a File, &'a [u8], u64),
     SetLen(&'a Path, u64),
+    Allocate(&'a Path, u64),
     Sync(&'a Path),
     SyncFolder(&'a Path),
     Rename(&'a Path, &'a Path),
@@ -112,6 +113,35 @@ pub(super) fn set_len(file: &File, path: &Path, len: u64) -> io::Result<()> {
     carry_out(&Operation::SetLen(path, len), || file.set_len(len))
 }
 
+/// Takes room on the disk for an empty file, in bytes; where the file system cannot do only that, by writing so many.
+pub(super) fn allocate(file: &File, path: &Path, len: u64) -> io::Result<()> {
+    carry_out(&Operation::Allocate(path, len), || {
+        allocate_blocks(file, len).unwrap_or_else(|| write_zeros(file, len))
+    })
+}
+
+/// `None` where the file system cannot do it.
+#[cfg(target_os = "linux")]
+fn allocate_blocks(file: &File, len: u64) -> Option<io::Result<()>> {
+    use rustix::{
+        fs::{FallocateFlags, fallocate},
+        io::{Errno, retry_on_intr},
+    };
+    match retry_on_intr(|| fallocate(file, FallocateFlags::empty(), 0, len)) {
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => None,
+        done => Some(done.map_err(io::Error::from)),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn allocate_blocks(_: &File, _: u64) -> Option<io::Result<()>> {
+    None
+}
+
+fn write_zeros(mut file: &File, len: u64) -> io::Result<()> {
+    io::copy(&mut io::repeat(0).take(len), &mut file).map(|_| ())
+}
+
 /// Brings the bytes of a file to the disk. After it failed once, the same bytes are lost for any later call: the system may take
 /// them for written.
 pub(super) fn sync(file: &File, path: &Path) -> io::Result<()> {
@@ -166,5 +196,25 @@ impl Write for NewFile {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::MetadataExt;
+
+    #[test]
+    fn a_file_has_its_room_whether_the_file_system_gives_it_or_zeros_are_written() {
+        let folder = trial::folder();
+        let path = folder.path().join("file");
+        let file = create(&path).expect("a file");
+        for way in [allocate, |file: &File, _: &Path, len| write_zeros(file, len)] {
+            file.set_len(0).expect("an empty file");
+            way(&file, &path, 100_000).expect("room");
+            let metadata = metadata(&path).expect("a file");
+            assert_eq!(metadata.len(), 100_000);
+            assert!(metadata.blocks() * 512 >= 100_000);
+        }
     }
 }

@@ -269,8 +269,4 @@ impl UploadWriter for Writer {
     fn content(&self) -> Result<Content> {
         Ok(Content::Memory(Bytes::copy_from_slice(&lock(&self.bytes))))
     }
-
-    fn sync(&mut self) -> Result<()> {
-        Ok(())
-    }
 }

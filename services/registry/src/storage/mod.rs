@@ -363,12 +363,6 @@ pub trait UploadWriter: Send {
     /// # Errors
     /// The store cannot be read.
     fn content(&self) -> Result<Content>;
-
-    /// Makes the bytes durable, if the store was opened so.
-    ///
-    /// # Errors
-    /// The store cannot be written.
-    fn sync(&mut self) -> Result<()>;
 }
 
 /// Contents on their way in. They outlive the process.
@@ -423,4 +417,21 @@ pub trait Storage: Contents + Records + Uploads + Send + Sync {
     /// # Errors
     /// The store cannot be read or written.
     fn remove_leftovers(&self) -> Result<usize>;
+
+    /// Keeps a little room back, so that a removal can be written down when there is no other: see
+    /// [`Storage::give_up_reserve`]. A reserve that is there stays as it is. A store that cannot run out of room needs none.
+    ///
+    /// # Errors
+    /// There is no room to keep, or the store cannot be written. No part of a reserve is left then.
+    fn lay_reserve(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Leaves the room that was kept back to whoever writes next. None there is no error.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    fn give_up_reserve(&self) -> Result<()> {
+        Ok(())
+    }
 }

@@ -308,6 +308,16 @@ impl Storage for Faulty {
         self.faults.step("remove leftovers")?;
         self.inner.remove_leftovers()
     }
+
+    fn lay_reserve(&self) -> Result<()> {
+        self.faults.step("lay the reserve")?;
+        self.inner.lay_reserve()
+    }
+
+    fn give_up_reserve(&self) -> Result<()> {
+        self.faults.step("give up the reserve")?;
+        self.inner.give_up_reserve()
+    }
 }
 
 struct Writer {
@@ -338,10 +348,5 @@ impl UploadWriter for Writer {
             Ok(()) => content,
             Err(_) => unreadable(content.len()),
         })
-    }
-
-    fn sync(&mut self) -> Result<()> {
-        self.faults.step("sync an upload")?;
-        self.inner.sync()
     }
 }

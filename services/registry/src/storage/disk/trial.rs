@@ -194,6 +194,7 @@ impl Operation<'_> {
             | Operation::Create(path)
             | Operation::Write(path, ..)
             | Operation::SetLen(path, _)
+            | Operation::Allocate(path, _)
             | Operation::Sync(path)
             | Operation::SyncFolder(path)
             | Operation::Rename(path, _)
@@ -211,6 +212,7 @@ impl Operation<'_> {
             Operation::Create(_) => "create",
             Operation::Write(..) => "write",
             Operation::SetLen(..) => "cut",
+            Operation::Allocate(..) => "allocate",
             Operation::Sync(_) => "sync",
             Operation::SyncFolder(_) => "sync folder",
             Operation::Rename(..) => "rename",
@@ -233,7 +235,9 @@ impl Operation<'_> {
             Operation::Write(path, _, bytes, offset) => {
                 Some(Event::Write(owned(path), *offset, bytes.to_vec()))
             }
-            Operation::SetLen(path, len) => Some(Event::SetLen(owned(path), *len)),
+            Operation::SetLen(path, len) | Operation::Allocate(path, len) => {
+                Some(Event::SetLen(owned(path), *len))
+            }
             Operation::Sync(path) => Some(Event::Sync(owned(path))),
             Operation::SyncFolder(path) => Some(Event::SyncFolder(owned(path))),
             Operation::Rename(from, to) => Some(Event::Rename(owned(from), owned(to))),

@@ -7,6 +7,7 @@
 //! repositories/<name>/_uploads/<id>.<alg>     bytes received so far
 //! aside/                                      contents that did not match their digest, and damaged parts of the ledger
 //! unsynced                                    there since a process wrote without durability
+//! reserve                                     room that a garbage collection gives up while it removes
 //! ```
 //!
 //! A small push is thus one write to the ledger's log and one sync, which concurrent pushes share. A file of `blobs` is written
@@ -19,6 +20,7 @@ mod legacy;
 mod names;
 mod paths;
 mod records;
+mod reserve;
 #[cfg(test)]
 mod tests;
 mod uploads;
@@ -247,6 +249,18 @@ impl Storage for Filesystem {
             .iter()
             .map(|folder| self.sweep(folder))
             .sum()
+    }
+
+    fn lay_reserve(&self) -> Result<()> {
+        let path = self.layout.reserve();
+        reserve::lay(&path).map_err(|source| self.error("lay", &path, source))
+    }
+
+    fn give_up_reserve(&self) -> Result<()> {
+        let path = self.layout.reserve();
+        found(disk::remove(&path))
+            .map(|_| ())
+            .map_err(|source| self.error("give up", &path, source))
     }
 }
 

@@ -40,6 +40,11 @@ impl Layout {
         self.root.join("unsynced")
     }
 
+    /// Room that is kept back.
+    pub(super) fn reserve(&self) -> PathBuf {
+        self.root.join("reserve")
+    }
+
     /// Where what is damaged is put.
     pub(super) fn aside_folder(&self) -> PathBuf {
         self.root.join("aside")

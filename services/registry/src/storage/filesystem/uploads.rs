@@ -162,13 +162,6 @@ impl UploadWriter for Writer {
         let opened = self.file.try_clone().and_then(Content::of_file);
         opened.map_err(|source| StorageError::new("read", "an upload", source))
     }
-
-    fn sync(&mut self) -> Result<()> {
-        if !self.durable {
-            return Ok(());
-        }
-        disk::sync(&self.file, &self.path).map_err(|source| StorageError::new("sync", "an upload", source))
-    }
 }
 
 impl Filesystem {
