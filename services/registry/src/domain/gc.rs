@@ -277,8 +277,7 @@ impl Registry {
         let doomed = self.doomed(name, &mut graph, how)?;
         let mut changes = Vec::new();
         for digest in &doomed.manifests {
-            let subjects = graph.edges(self, name, digest)?.subjects.clone();
-            changes.extend(removal(name, digest, &subjects));
+            changes.extend(removal(name, digest, &graph.edges(self, name, digest)?.subjects));
         }
         changes.extend(
             doomed
@@ -288,7 +287,8 @@ impl Registry {
         );
         let committed = self.storage().commit(&changes);
         for digest in &doomed.manifests {
-            self.forget_manifest(name, digest);
+            let edges = graph.edges(self, name, digest)?;
+            self.forget_manifest(name, digest, (!edges.is_unknown).then_some(&edges.subjects));
         }
         for digest in &doomed.blobs {
             self.0.blobs.remove(&(name.clone(), *digest));

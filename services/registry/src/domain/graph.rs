@@ -15,6 +15,8 @@ pub(super) struct Edges {
     pub(super) children: Vec<Digest>,
     /// The manifests that it refers to.
     pub(super) subjects: Vec<Digest>,
+    /// Whether it could not be read, so that nothing is known of it.
+    pub(super) is_unknown: bool,
 }
 
 impl Edges {
@@ -27,6 +29,14 @@ impl Edges {
             optional_blobs: digests(optional),
             children: digests(view.manifests.iter().collect()),
             subjects: digests(view.subjects()),
+            is_unknown: false,
+        }
+    }
+
+    fn unknown() -> Edges {
+        Edges {
+            is_unknown: true,
+            ..Edges::default()
         }
     }
 }
@@ -49,8 +59,8 @@ impl Graph {
             let edges = match registry.read_manifest(name, digest) {
                 Ok(Some(manifest)) => manifest
                     .view()
-                    .map_or_else(|_| Edges::default(), |view| Edges::of(&view)),
-                Ok(None) | Err(Error::Damaged { .. }) => Edges::default(),
+                    .map_or_else(|_| Edges::unknown(), |view| Edges::of(&view)),
+                Ok(None) | Err(Error::Damaged { .. }) => Edges::unknown(),
                 Err(error) => return Err(error),
             };
             self.edges.insert(*digest, edges);

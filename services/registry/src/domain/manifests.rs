@@ -228,14 +228,14 @@ impl Registry {
             .iter()
             .map(|tag| Change::Remove(Key::Tag(name.clone(), tag.clone())))
             .collect();
-        changes.extend(removal(name, digest, &subjects));
+        changes.extend(removal(name, digest, subjects.as_deref().unwrap_or_default()));
         let committed = self.storage().commit(&changes);
         self.0.manifests.remove(&(name.clone(), *digest));
         if committed.is_ok() {
             for tag in &tags {
                 self.remember_tag(name, tag, None);
             }
-            self.forget_referrer(name, digest);
+            self.forget_referrer(name, digest, subjects.as_deref());
         } else {
             self.forget_lists(name, &tags);
         }
@@ -252,10 +252,15 @@ impl Registry {
         self.0.referrer_lists.drop_lists(name);
     }
 
-    /// Tells of a manifest that was removed.
-    pub(super) fn forget_manifest(&self, name: &RepositoryName, digest: &Digest) {
+    /// Tells of a manifest that was removed, and of its subjects; `None` if it could not be read.
+    pub(super) fn forget_manifest(
+        &self,
+        name: &RepositoryName,
+        digest: &Digest,
+        subjects: Option<&[Digest]>,
+    ) {
         self.0.manifests.remove(&(name.clone(), *digest));
-        self.forget_referrer(name, digest);
+        self.forget_referrer(name, digest, subjects);
     }
 
     /// The tags that lead to a manifest.
@@ -270,17 +275,15 @@ impl Registry {
         Ok(leading)
     }
 
-    /// The subjects of a manifest; none if it is damaged or says of none.
-    fn subjects_of(&self, name: &RepositoryName, digest: &Digest) -> Result<Vec<Digest>> {
+    /// The subjects of a manifest; `None` if it cannot be read.
+    fn subjects_of(&self, name: &RepositoryName, digest: &Digest) -> Result<Option<Vec<Digest>>> {
         let manifest = match self.manifest_by_digest(name, digest) {
             Ok(Some(manifest)) => manifest,
-            Ok(None) | Err(Error::Damaged { .. }) => return Ok(Vec::new()),
+            Ok(None) | Err(Error::Damaged { .. }) => return Ok(None),
             Err(error) => return Err(error),
         };
-        Ok(manifest.view().map_or_else(
-            |_| Vec::new(),
-            |view| view.subjects().iter().map(|subject| subject.digest).collect(),
-        ))
+        let view = manifest.view().ok();
+        Ok(view.map(|view| view.subjects().iter().map(|subject| subject.digest).collect()))
     }
 }
 

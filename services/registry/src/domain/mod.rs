@@ -12,6 +12,7 @@ mod catalog;
 mod error;
 mod gc;
 mod graph;
+mod lists;
 mod locks;
 mod manifests;
 mod purge;

@@ -5,14 +5,17 @@
 //!
 //! What old clients list under a subject's digest tag is merged in, as long as the tag is there.
 
-use super::{Error, Manifest, Registry, Result};
+use super::{
+    Error, Manifest, Registry, Result,
+    lists::{Lists, Shared},
+};
 use crate::storage::Key;
 use bytes::Bytes;
 use oci::{Descriptor, Digest, ManifestView, RepositoryName, digest_tag};
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     ops::Bound,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 /// What an entry costs in memory beside its descriptor, in bytes, about.
@@ -90,6 +93,11 @@ struct Listed {
 }
 
 impl Listed {
+    /// Bytes that it takes, about, with its first page, which most that ask are given.
+    fn weight(&self) -> usize {
+        2 * self.bytes - self.entries.len() * ENTRY_BYTES
+    }
+
     /// The page that is kept.
     fn first(&self) -> MutexGuard<'_, Option<(Extent, ReferrerPage)>> {
         self.first.lock().unwrap_or_else(PoisonError::into_inner)
@@ -182,61 +190,65 @@ impl Listed {
     }
 }
 
-type SharedList = Arc<RwLock<Option<Listed>>>;
+/// The repository and the subject of a list.
+type ListKey = (RepositoryName, Digest);
 
 /// The lists that were asked for.
 pub(super) struct ReferrerLists {
-    lists: Mutex<HashMap<(RepositoryName, Digest), SharedList>>,
-    max_bytes: usize,
+    lists: Lists<ListKey, Listed>,
+    /// The subjects whose lists were merged with what a digest tag lists, so that any manifest may matter to them. Every other
+    /// list is about manifests that name its subject.
+    tagged: Mutex<HashMap<RepositoryName, HashSet<Digest>>>,
 }
 
 impl ReferrerLists {
     pub(super) fn new(bytes: usize) -> ReferrerLists {
         ReferrerLists {
-            lists: Mutex::default(),
-            max_bytes: bytes,
+            lists: Lists::new(bytes),
+            tagged: Mutex::default(),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<(RepositoryName, Digest), SharedList>> {
-        self.lists.lock().unwrap_or_else(PoisonError::into_inner)
+    fn tagged(&self) -> MutexGuard<'_, HashMap<RepositoryName, HashSet<Digest>>> {
+        self.tagged.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn known(&self, name: &RepositoryName, subject: &Digest) -> Option<SharedList> {
-        self.lock().get(&(name.clone(), *subject)).cloned()
-    }
-
-    /// The list of a subject, to be loaded if it is `None`; others make room for it.
-    fn entry(&self, name: &RepositoryName, subject: &Digest) -> SharedList {
-        let mut lists = self.lock();
-        let key = (name.clone(), *subject);
-        if let Some(list) = lists.get(&key) {
-            return list.clone();
-        }
-        let mut room = self.max_bytes;
-        lists.retain(|_, list| {
-            let bytes = match list.try_read() {
-                Ok(list) => list.as_ref().map_or(0, |list| list.bytes),
-                Err(_) => 0,
-            };
-            room = room.saturating_sub(bytes + ENTRY_BYTES);
-            room > 0
+    /// The lists of a repository that were merged with what a digest tag lists.
+    fn with_tag(&self, name: &RepositoryName) -> Vec<Shared<Listed>> {
+        let mut tagged = self.tagged();
+        let Some(subjects) = tagged.get_mut(name) else {
+            return Vec::new();
+        };
+        let mut lists = Vec::new();
+        subjects.retain(|subject| {
+            let list = self.lists.peek(&(name.clone(), *subject));
+            let is_kept = list.is_some();
+            lists.extend(list);
+            is_kept
         });
-        lists.entry(key).or_default().clone()
+        if subjects.is_empty() {
+            tagged.remove(name);
+        }
+        lists
     }
 
-    fn of_repository(&self, name: &RepositoryName) -> Vec<SharedList> {
-        self.lock()
-            .iter()
-            .filter(|((in_name, _), _)| in_name == name)
-            .map(|(_, list)| list.clone())
-            .collect()
+    /// Notes that a list was merged with what a digest tag lists.
+    fn note_tag(&self, name: &RepositoryName, subject: &Digest) {
+        self.tagged().entry(name.clone()).or_default().insert(*subject);
     }
 
     /// Forgets every list of a repository.
     pub(super) fn drop_lists(&self, name: &RepositoryName) {
-        self.lock().retain(|(in_name, _), _| in_name != name);
+        self.lists.retain(|(in_name, _)| in_name != name);
     }
+}
+
+/// Changes a list, if it is loaded; what it weighs then.
+fn change(list: &Shared<Listed>, with: impl FnOnce(&mut Listed)) -> Option<usize> {
+    let mut list = list.write().unwrap_or_else(PoisonError::into_inner);
+    let list = list.as_mut()?;
+    with(list);
+    Some(list.weight())
 }
 
 impl Registry {
@@ -270,33 +282,44 @@ impl Registry {
         if !self.0.capabilities.referrers {
             return;
         }
+        let lists = &self.0.referrer_lists;
         for entry in entries {
-            if let Some(list) = self.0.referrer_lists.known(name, &entry.subject)
-                && let Some(list) = &mut *list.write().unwrap_or_else(PoisonError::into_inner)
-            {
-                list.insert(
-                    digest,
-                    Source::Manifest,
-                    entry.artifact_type.as_deref(),
-                    entry.json,
-                );
+            let key = (name.clone(), entry.subject);
+            let Some(list) = lists.lists.known(&key) else {
+                continue;
+            };
+            let (source, artifact_type) = (Source::Manifest, entry.artifact_type.as_deref());
+            if let Some(weight) = change(&list, |list| {
+                list.insert(digest, source, artifact_type, entry.json);
+            }) {
+                lists.lists.weigh(&key, weight);
             }
         }
-        for list in self.0.referrer_lists.of_repository(name) {
-            if let Some(list) = &mut *list.write().unwrap_or_else(PoisonError::into_inner)
-                && list.tag_was_sparse
-            {
-                list.tag = None;
-            }
+        for list in lists.with_tag(name) {
+            change(&list, |list| {
+                if list.tag_was_sparse {
+                    list.tag = None;
+                }
+            });
         }
     }
 
-    /// Tells of a manifest that was removed.
-    pub(super) fn forget_referrer(&self, name: &RepositoryName, digest: &Digest) {
-        for list in self.0.referrer_lists.of_repository(name) {
-            if let Some(list) = &mut *list.write().unwrap_or_else(PoisonError::into_inner) {
-                list.remove(digest);
-            }
+    /// Tells of a manifest that was removed, and of its subjects; `None` if it could not be read.
+    pub(super) fn forget_referrer(
+        &self,
+        name: &RepositoryName,
+        digest: &Digest,
+        subjects: Option<&[Digest]>,
+    ) {
+        let lists = &self.0.referrer_lists;
+        let Some(subjects) = subjects else {
+            return lists.drop_lists(name);
+        };
+        let named = subjects
+            .iter()
+            .filter_map(|subject| lists.lists.peek(&(name.clone(), *subject)));
+        for list in named.chain(lists.with_tag(name)) {
+            change(&list, |list| list.remove(digest));
         }
     }
 
@@ -304,7 +327,8 @@ impl Registry {
     pub fn known_referrers(&self, query: &ReferrerQuery) -> Option<ReferrerPage> {
         let tag_key = (query.name.clone(), digest_tag::of(&query.subject));
         let tag = self.0.tags.get(&tag_key)?;
-        let list = self.0.referrer_lists.known(&query.name, &query.subject)?;
+        let key = (query.name.clone(), query.subject);
+        let list = self.0.referrer_lists.lists.known(&key)?;
         let list = list.try_read().ok()?;
         let list = list.as_ref().filter(|list| list.tag == tag)?;
         Some(list.page(query))
@@ -320,17 +344,22 @@ impl Registry {
         }
         let (name, subject) = (&query.name, &query.subject);
         let tag = self.resolve(name, &digest_tag::of(subject))?;
-        let shared = self.0.referrer_lists.entry(name, subject);
+        let key = (name.clone(), *subject);
+        let shared = self.0.referrer_lists.lists.entry(&key);
         // Loaded under the lock: whoever adds or removes one meanwhile has changed storage before, or waits to tell of it.
-        let mut list = shared.write().unwrap_or_else(PoisonError::into_inner);
-        let list = match &mut *list {
+        let mut guard = shared.write().unwrap_or_else(PoisonError::into_inner);
+        let list = match &mut *guard {
             Some(list) => list,
             none => none.insert(self.load_referrers(name, subject)?),
         };
         if list.tag != tag {
+            self.0.referrer_lists.note_tag(name, subject);
             self.merge_tag(name, list, tag)?;
         }
-        Ok(list.page(query))
+        let (page, weight) = (list.page(query), list.weight());
+        drop(guard);
+        self.0.referrer_lists.lists.weigh(&key, weight);
+        Ok(page)
     }
 
     fn load_referrers(&self, name: &RepositoryName, subject: &Digest) -> Result<Listed> {

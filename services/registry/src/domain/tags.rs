@@ -1,13 +1,9 @@
 //! Where tags lead, and their lists.
 
-use super::{Error, Registry, Result};
+use super::{Error, Registry, Result, lists::Lists};
 use crate::storage::Key;
 use oci::{Digest, RepositoryName, Tag};
-use std::{
-    collections::{BTreeSet, HashMap},
-    ops::Bound,
-    sync::{Arc, Mutex, PoisonError, RwLock},
-};
+use std::{collections::BTreeSet, ops::Bound, sync::PoisonError};
 
 /// Bytes that a tag costs in a list, about.
 const TAG_BYTES: usize = 96;
@@ -45,68 +41,38 @@ impl Page {
     }
 }
 
-type TagSet = Arc<RwLock<Option<BTreeSet<Tag>>>>;
-
 /// The tags of repositories whose lists were asked for.
-pub(super) struct TagLists {
-    sets: Mutex<HashMap<RepositoryName, TagSet>>,
-    max_tags: usize,
-}
+pub(super) struct TagLists(Lists<RepositoryName, BTreeSet<Tag>>);
+
+/// So many more tags are worth weighing a list again.
+const WEIGHED_TAGS: usize = 64;
 
 impl TagLists {
     pub(super) fn new(bytes: usize) -> TagLists {
-        TagLists {
-            sets: Mutex::default(),
-            max_tags: bytes / TAG_BYTES,
-        }
-    }
-
-    fn known(&self, name: &RepositoryName) -> Option<TagSet> {
-        self.sets
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(name)
-            .cloned()
-    }
-
-    /// The set of a repository, to be loaded if it is `None`; others make room for it.
-    fn entry(&self, name: &RepositoryName) -> TagSet {
-        let mut sets = self.sets.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(set) = sets.get(name) {
-            return set.clone();
-        }
-        let mut room = self.max_tags;
-        sets.retain(|_, set| {
-            let len = match set.try_read() {
-                Ok(set) => set.as_ref().map_or(0, BTreeSet::len),
-                Err(_) => 0,
-            };
-            room = room.saturating_sub(len + 1);
-            room > 0
-        });
-        sets.entry(name.clone()).or_default().clone()
+        TagLists(Lists::new(bytes))
     }
 
     /// Forgets the list of a repository, to be read again.
     pub(super) fn drop_list(&self, name: &RepositoryName) {
-        self.sets
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(name);
+        self.0.remove(name);
     }
 
     /// Tells of a tag that is there now, or is not. Called under the tag's lock, after storage was changed.
     pub(super) fn set(&self, name: &RepositoryName, tag: &Tag, there: bool) {
-        let Some(set) = self.known(name) else { return };
-        let mut set = set.write().unwrap_or_else(PoisonError::into_inner);
-        match &mut *set {
-            Some(tags) if there => {
-                tags.insert(tag.clone());
+        let Some(set) = self.0.known(name) else { return };
+        let len = {
+            let mut set = set.write().unwrap_or_else(PoisonError::into_inner);
+            match &mut *set {
+                Some(tags) if there => tags.insert(tag.clone()).then_some(tags.len()),
+                Some(tags) => {
+                    tags.remove(tag);
+                    None
+                }
+                None => None,
             }
-            Some(tags) => {
-                tags.remove(tag);
-            }
-            None => {}
+        };
+        if let Some(len) = len.filter(|len| len % WEIGHED_TAGS == 0) {
+            self.0.weigh(name, len * TAG_BYTES);
         }
     }
 }
@@ -144,7 +110,7 @@ impl Registry {
         last: Option<&str>,
         limit: Option<usize>,
     ) -> Option<Page> {
-        let set = self.0.tag_lists.known(name)?;
+        let set = self.0.tag_lists.0.known(name)?;
         let tags = set.try_read().ok()?;
         tags.as_ref().map(|tags| page(tags, last, limit))
     }
@@ -171,7 +137,7 @@ impl Registry {
         name: &RepositoryName,
         read: impl FnOnce(&BTreeSet<Tag>) -> T,
     ) -> Result<T> {
-        let set = self.0.tag_lists.entry(name);
+        let set = self.0.tag_lists.0.entry(name);
         {
             let tags = set.read().unwrap_or_else(PoisonError::into_inner);
             if let Some(tags) = &*tags {
@@ -179,12 +145,15 @@ impl Registry {
             }
         }
         // Loaded under the lock: whoever changes a tag meanwhile has changed storage before, or waits to tell of it.
-        let mut tags = set.write().unwrap_or_else(PoisonError::into_inner);
-        let tags = match &mut *tags {
+        let mut guard = set.write().unwrap_or_else(PoisonError::into_inner);
+        let tags = match &mut *guard {
             Some(tags) => tags,
             none => none.insert(self.storage().tags(name)?.into_iter().collect()),
         };
-        Ok(read(tags))
+        let (answer, len) = (read(tags), tags.len());
+        drop(guard);
+        self.0.tag_lists.0.weigh(name, len * TAG_BYTES);
+        Ok(answer)
     }
 }
 
