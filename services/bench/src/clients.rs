@@ -2,6 +2,7 @@
 
 use crate::connection::{Body, Expect, Failure};
 use crate::content::{self, Blob, LargeBlobs};
+use crate::fixtures;
 use crate::load::Client;
 use crate::protocol::Registry;
 use crate::wire::Request;
@@ -197,6 +198,8 @@ pub enum Making {
     Tagged,
     /// A referrer of this subject, of one of this many types, under its digest.
     Referrers(Box<Descriptor>, u64),
+    /// A referrer of a subject of its own, whose list is then asked for.
+    Subjects,
     /// An image under the tag `latest` of the repository with the number behind its name; blobs are mounted from here.
     Repositories(String),
 }
@@ -232,6 +235,17 @@ impl Client for PushManifests {
                 let manifest = content::referrer(subject, number, *types);
                 let digest = oci::Digest::sha256(&manifest).to_string();
                 registry.put_manifest(&self.repository, &digest, &manifest).await
+            }
+            Making::Subjects => {
+                let subject = fixtures::subject_of(number);
+                let manifest = content::referrer(&subject, number, 1);
+                let digest = oci::Digest::sha256(&manifest).to_string();
+                let pushed = registry
+                    .put_manifest(&self.repository, &digest, &manifest)
+                    .await?;
+                let list = fixtures::referrers_path(&self.repository, &subject.digest);
+                registry.get(&list).await?;
+                Ok(pushed)
             }
             Making::Repositories(source) => {
                 let repository = format!("{}-{number:07}", self.repository);

@@ -1,9 +1,12 @@
-//! How cost grows with what is stored: the same few operations at 10, 1,000 and 100,000 tags, repositories and referrers.
+//! How cost grows with what is stored: the same few operations at 10, 1,000 and 100,000 tags, repositories, referrers of one
+//! subject, and subjects.
 
 use crate::clients::{Exchange, Fixed, Making, PushManifests};
 use crate::connection::Expect;
 use crate::content::{self, Blob};
-use crate::fixtures::{Fixtures, REFERRER_TYPES, Trouble, referrers_path, require_referrers_api, subject};
+use crate::fixtures::{
+    Fixtures, REFERRER_TYPES, Trouble, referrers_path, require_referrers_api, subject, subject_of,
+};
 use crate::load::{self, Plan};
 use crate::protocol::Registry;
 use crate::report::number;
@@ -18,16 +21,35 @@ enum Growing {
     Tags,
     Repositories,
     Referrers,
+    Subjects,
 }
 
 impl Growing {
-    const ALL: [Growing; 3] = [Growing::Tags, Growing::Repositories, Growing::Referrers];
+    const ALL: [Growing; 4] = [
+        Growing::Tags,
+        Growing::Repositories,
+        Growing::Referrers,
+        Growing::Subjects,
+    ];
 
     const fn name(self) -> &'static str {
         match self {
             Growing::Tags => "tags",
             Growing::Repositories => "repositories",
+            Growing::Referrers => "referrers of one subject",
+            Growing::Subjects => "subjects with a list of referrers each",
+        }
+    }
+}
+
+impl Growing {
+    /// The end of a repository's name.
+    const fn repository(self) -> &'static str {
+        match self {
+            Growing::Tags => "tags",
+            Growing::Repositories => "repositories",
             Growing::Referrers => "referrers",
+            Growing::Subjects => "subjects",
         }
     }
 }
@@ -57,8 +79,8 @@ pub fn run(settings: &Settings, target: &Target, sizes: &[u64]) -> Result<(), Tr
 
 fn points(settings: &Settings, target: &Target, growing: Growing, sizes: &[u64]) -> Result<(), Trouble> {
     let fixtures = Fixtures::new(settings);
-    let repository = settings.repository(target, &format!("curve-{}", growing.name()));
-    if growing == Growing::Referrers {
+    let repository = settings.repository(target, &format!("curve-{}", growing.repository()));
+    if matches!(growing, Growing::Referrers | Growing::Subjects) {
         require_referrers_api(target, &repository, &subject().digest)?;
     }
     fixtures.push_blobs(target, &repository, vec![content::config(), Blob::small()])?;
@@ -67,6 +89,7 @@ fn points(settings: &Settings, target: &Target, growing: Growing, sizes: &[u64])
         Growing::Tags => Making::Tagged,
         Growing::Repositories => Making::Repositories(repository.clone()),
         Growing::Referrers => Making::Referrers(Box::new(subject()), REFERRER_TYPES),
+        Growing::Subjects => Making::Subjects,
     };
     println!("{}: {}", target.name, growing.name());
     let mut stored = 0;
@@ -100,7 +123,9 @@ fn measure_at(
             let middle = format!("{repository}-{:07}", size / 2);
             registry.manifest_request(Method::Get, &middle, content::TAG)
         }
-        Growing::Referrers => registry.manifest_request(Method::Get, repository, content::TAG),
+        Growing::Referrers | Growing::Subjects => {
+            registry.manifest_request(Method::Get, repository, content::TAG)
+        }
     };
     let bytes = content::manifest(0).len() as u64;
     let pull: Vec<Exchange> = vec![vec![(manifest, Expect::content(bytes))]];
@@ -111,6 +136,7 @@ fn measure_at(
         Growing::Tags => format!("/v2/{repository}/tags/list?n=100&last={}", content::tag(size / 2)),
         Growing::Repositories => format!("/v2/_catalog?n=100&last={repository}-{:07}", size / 2),
         Growing::Referrers => referrers_path(repository, &subject().digest),
+        Growing::Subjects => referrers_path(repository, &subject_of(size / 2).digest),
     };
     let lone = Plan {
         threads: 1,

@@ -263,7 +263,12 @@ pub fn mountable() -> Arc<[Blob]> {
 
 /// The descriptor of the image that referrers refer to.
 pub fn subject() -> Descriptor {
-    Descriptor::of(OCI_MANIFEST, &content::manifest(0))
+    subject_of(0)
+}
+
+/// The numbered manifest as a subject. It need not be there.
+pub fn subject_of(number: u64) -> Descriptor {
+    Descriptor::of(OCI_MANIFEST, &content::manifest(number))
 }
 
 /// Where a registry lists the referrers of the fixture's subject.

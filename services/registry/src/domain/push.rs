@@ -113,7 +113,7 @@ impl Registry {
         {
             push.expect.check(tag, self.resolve(&name, tag)?)?;
         }
-        let manifest = Manifest::new(digest, served_media_type(&push, &view), push.body);
+        let manifest = Manifest::new(digest, served_media_type(&push, &view), own(push.body));
         let subjects = self.store_manifest(&name, &manifest, &view, &tags)?;
         self.remember_manifest(&name, manifest);
         self.0.catalog.add(&name);
@@ -214,6 +214,18 @@ impl Registry {
     }
 }
 
+/// Larger manifests are not kept in memory.
+const MAX_OWN_BYTES: usize = 512 * 1024;
+
+/// The same bytes in memory of their own. As they came, they may be a part of a connection's buffer, and all of that would be
+/// kept for as long as they are.
+fn own(bytes: Bytes) -> Bytes {
+    match bytes.len() {
+        0..=MAX_OWN_BYTES => Bytes::copy_from_slice(&bytes),
+        _ => bytes,
+    }
+}
+
 /// The digest to store the manifest under: the one told, if it is right, else SHA-256.
 fn checked_digest(push: &ManifestPush) -> Result<Digest> {
     let expected = push.reference.digest();
@@ -249,4 +261,44 @@ fn needed(view: &ManifestView) -> impl Iterator<Item = &Descriptor> {
 pub(super) fn may_be_elsewhere(blob: &Descriptor) -> bool {
     media_type::is_non_distributable(&blob.media_type)
         && blob.urls.as_ref().is_some_and(|urls| !urls.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        domain::{Capabilities, Limits},
+        storage::memory::Memory,
+    };
+    use std::sync::Arc;
+
+    #[test]
+    fn a_manifest_that_is_kept_keeps_nothing_of_the_buffer_that_it_came_in() {
+        let capabilities = Capabilities {
+            complete_indexes: false,
+            ..Capabilities::default()
+        };
+        let registry =
+            Registry::open(Arc::new(Memory::new()), capabilities, Limits::default()).expect("a registry");
+        let body = br#"{"schemaVersion":2,"manifests":[]}"#;
+        let mut buffer = body.to_vec();
+        buffer.resize(1 << 20, 0);
+        let buffer = Bytes::from(buffer);
+        let name = RepositoryName::parse("a").expect("a name");
+        let reference = oci::ManifestRef::from(Tag::parse("t").expect("a tag"));
+        let push = ManifestPush {
+            name: name.clone(),
+            reference: reference.clone(),
+            tags: Vec::new(),
+            content_type: Some(media_type::OCI_INDEX.to_owned()),
+            body: buffer.slice(..body.len()),
+            expect: Expect::Anything,
+        };
+        registry.push_manifest(push).expect("it is taken");
+        assert!(buffer.is_unique(), "somebody keeps all of it");
+        let kept = registry
+            .known_manifest(&name, &reference)
+            .expect("it is in memory");
+        assert_eq!(kept.body, body.as_slice());
+    }
 }

@@ -383,7 +383,8 @@ impl Registry {
                     digest,
                     Source::Manifest,
                     descriptor.artifact_type.as_deref(),
-                    json,
+                    // Not a part of what storage has read with it.
+                    Bytes::copy_from_slice(&json),
                 );
             }
         }
