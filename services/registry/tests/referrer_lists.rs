@@ -114,6 +114,8 @@ fn what_an_old_client_lists_by_digest_tag_is_in_the_answers_while_the_tag_is_the
     assert_eq!(listed(&server, &subject), texts(&[own, bare, other]));
     server.send(Request::new("DELETE", &format!("/v2/a/manifests/{bare}")));
     assert_eq!(listed(&server, &subject), texts(&[own, other]));
+    server.push_image("a", "bare", b"bare");
+    assert_eq!(listed(&server, &subject), texts(&[own, bare, other]));
     server.send(Request::new("DELETE", &format!("/v2/a/manifests/{tag}")));
     assert_eq!(listed(&server, &subject), texts(&[own]));
 }

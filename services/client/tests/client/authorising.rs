@@ -176,6 +176,25 @@ fn the_password_goes_to_the_token_server_alone_and_into_no_recording() {
     assert!(recorded.contains("[removed]"));
 }
 
+/// The error of a pull from a registry whose token server answers so.
+fn error_after(token: Reply) -> client::Error {
+    let server = FaultServer::start(move |seen| match seen.path.starts_with("/token") {
+        true => token.clone(),
+        false => {
+            let host = seen.header("Host").expect("a host");
+            asks_for_token(seen, &format!("http://{host}/token"), "repository:a/b:pull")
+        }
+    });
+    run(async {
+        let client = Client::new(options()).expect("a client");
+        let repository = repository_of(&client, &server.host(), "a/b");
+        repository
+            .get_manifest(&tag("latest"))
+            .await
+            .expect_err("no token")
+    })
+}
+
 #[test]
 fn a_token_server_that_refuses_or_talks_nonsense_is_told() {
     for (reply, text) in [
@@ -198,42 +217,14 @@ fn a_token_server_that_refuses_or_talks_nonsense_is_told() {
             "credentials do not follow",
         ),
     ] {
-        let server = FaultServer::start(move |seen| match seen.path.starts_with("/token") {
-            true => reply.clone(),
-            false => {
-                let host = seen.header("Host").expect("a host");
-                asks_for_token(seen, &format!("http://{host}/token"), "repository:a/b:pull")
-            }
-        });
-        let error = run(async {
-            let client = Client::new(options()).expect("a client");
-            let repository = repository_of(&client, &server.host(), "a/b");
-            repository
-                .get_manifest(&tag("latest"))
-                .await
-                .expect_err("no token")
-        });
+        let error = error_after(reply);
         assert_error(&error, ExitCode::NotAuthorised, &[text, "/token"]);
     }
 }
 
 #[test]
 fn a_token_without_an_end_is_ended() {
-    let server = FaultServer::start(|seen| match seen.path.starts_with("/token") {
-        true => Reply::endless(200, &[]),
-        false => {
-            let host = seen.header("Host").expect("a host");
-            asks_for_token(seen, &format!("http://{host}/token"), "repository:a/b:pull")
-        }
-    });
-    let error = run(async {
-        let client = Client::new(options()).expect("a client");
-        let repository = repository_of(&client, &server.host(), "a/b");
-        repository
-            .get_manifest(&tag("latest"))
-            .await
-            .expect_err("no token")
-    });
+    let error = error_after(Reply::endless(200, &[]));
     let limit = "larger than 1048576 bytes, which is the limit for a token";
     assert_error(&error, ExitCode::Failed, &["/token", limit]);
 }
