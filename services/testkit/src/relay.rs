@@ -5,7 +5,7 @@ use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicU32, AtomicU64, Ordering},
     },
 };
@@ -115,6 +115,7 @@ fn converse(
     let way = Arc::new(Way {
         manner: manner.clone(),
         passed: AtomicU64::new(0),
+        breaks: OnceLock::new(),
         ends: [near.try_clone()?, far.try_clone()?],
     });
     let (mut to_far, mut from_far) = (far.try_clone()?, far);
@@ -131,6 +132,8 @@ fn converse(
 struct Way {
     manner: Manner,
     passed: AtomicU64,
+    /// Whether it breaks, once it has carried enough.
+    breaks: OnceLock<bool>,
     ends: [TcpStream; 2],
 }
 
@@ -152,15 +155,20 @@ impl Way {
             return false;
         };
         let passed = self.passed.fetch_add(count as u64, Ordering::SeqCst) + count as u64;
-        let breaks = passed > *bytes
-            && left
+        if passed <= *bytes {
+            return false;
+        }
+        // Both directions come here, and go on to: whether it breaks is settled once.
+        *self.breaks.get_or_init(|| {
+            let is_one_of_them = left
                 .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
                 .is_ok();
-        if breaks {
-            for end in &self.ends {
-                let _ = end.shutdown(Shutdown::Both);
+            if is_one_of_them {
+                for end in &self.ends {
+                    let _ = end.shutdown(Shutdown::Both);
+                }
             }
-        }
-        breaks
+            is_one_of_them
+        })
     }
 }
