@@ -2,8 +2,9 @@
 //!
 //! Clients push by all four ways, move and delete tags, attach, mount, list, read, leave uploads behind and break off in the
 //! middle of requests, in a few repositories whose content is replaced over and over. Garbage and abandoned uploads are collected
-//! every second instead of every day. After each part of the load, when all its connections are closed, memory and descriptors of
-//! the process are read, and every answer must be one of those that may come; the caches may fill during the first half, and from then on nothing may grow.
+//! every second instead of every day. Every answer must be one of those that may come. After each part of the load, when all its
+//! connections are closed, memory and descriptors of the process are read: the caches may fill during the first half, and from
+//! then on nothing may grow.
 
 use crate::connection::{Answer, Body, Expect, Failure, line};
 use crate::content::{self, Blob};

@@ -215,9 +215,9 @@ pub struct Limits {
     pub headtimeout: Duration,
     /// How long a client may be silent in the middle of a body, in either direction.
     pub bodytimeout: Duration,
-    /// Bytes a second that a client must send of a body, and read of an answer; 0 for any. Waiting for it is held against it, at most `bodytimeout`
-    /// in all, and each second's worth of bytes makes up for one second: pauses and bursts do no harm, a lasting trickle
-    /// ends with 408. A reader has what the system's buffers hold on top. The default is below the slowest modem's rate.
+    /// Bytes a second that a client must send of a body, and read of an answer; 0 for any. Waiting for it is held against it, at
+    /// most `bodytimeout` in all, and each second's worth of bytes makes up for one second: pauses and bursts do no harm, a
+    /// lasting trickle ends with 408. A reader has what the system's buffers hold on top. The default is below the slowest modem's rate.
     pub bodyrate: ByteCount,
     /// How long an idle connection is kept.
     pub keepalive: Duration,

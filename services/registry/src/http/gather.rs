@@ -210,8 +210,10 @@ impl Gatherer {
         }
     }
 
-    /// The next piece. It ends where the body reaches a multiple of [`PIECE_BYTES`], if not before: so the system keeps the file in
-    /// few large parts of its memory, which it then sends faster. It is empty at the end of a body, and where a sender falls silent right after a piece.
+    /// The next piece. It ends where the body reaches a multiple of [`PIECE_BYTES`], if not before: so the system keeps the file
+    /// in few large parts of its memory, which it then sends faster.
+    ///
+    /// It is empty at the end of a body, and where a sender falls silent right after a piece.
     pub(super) async fn piece(&mut self) -> (Piece, Stop) {
         let (piece, stop) = self.gather(&BUDGET).await;
         self.is_fast = matches!(stop, Stop::Full);
