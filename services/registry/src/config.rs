@@ -211,7 +211,7 @@ pub struct Limits {
     pub connections: usize,
     /// How many threads serve requests; 0 for one a processor, at most 8.
     pub workers: usize,
-    /// How long a client may take to send a request's head. On a connection that rests, `keepalive` comes before it.
+    /// How long a client may take to send a request's head, from its first byte on; and to send the first byte of all.
     pub headtimeout: Duration,
     /// How long a client may be silent in the middle of a body, in either direction.
     pub bodytimeout: Duration,
@@ -219,7 +219,7 @@ pub struct Limits {
     /// most `bodytimeout` in all, and each second's worth of bytes makes up for one second: pauses and bursts do no harm, a
     /// lasting trickle ends with 408. A reader has what the system's buffers hold on top. The default is below the slowest modem's rate.
     pub bodyrate: ByteCount,
-    /// How long an idle connection is kept.
+    /// How long a connection is kept after an answer while nothing comes.
     pub keepalive: Duration,
     /// How many upload sessions may be open at once, whoever began them; 429 above. Those of before the start count from the
     /// moment on that somebody goes on with them.

@@ -12,13 +12,13 @@ pub use body::Pace;
 use crate::{
     auth::{Access, Auth, Verdict},
     config::Network,
+    framing::{Announced, Turn, Turns},
     http::RequestId,
     log::ACCESS,
     metrics::{Sample, Shard, route_index},
-    paced::{Turn, Turns},
     wire::Outlet,
 };
-use actix_http::{HttpMessage, Request, RequestHead, Response};
+use actix_http::{HttpMessage, Payload, Request, RequestHead, Response};
 use actix_web::{
     Error, HttpResponse,
     body::{BodySize, BoxBody, MessageBody},
@@ -121,6 +121,21 @@ fn given_id(headers: &HeaderMap) -> Option<&HeaderValue> {
     ((1..=64).contains(&id.len()) && id.as_bytes().iter().all(plain)).then_some(id)
 }
 
+/// The body that a request's head announces, as the library has understood it.
+fn announced(request: &mut Request) -> Announced {
+    if matches!(request.payload(), Payload::None) {
+        return Announced::Bytes(0);
+    }
+    let headers = request.headers();
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        return Announced::Chunks;
+    }
+    let length = headers.get(header::CONTENT_LENGTH);
+    length
+        .and_then(|length| length.to_str().ok()?.trim().parse().ok())
+        .map_or(Announced::Unknown, Announced::Bytes)
+}
+
 /// An application with an [`Edge`] around it: the service of a server's worker.
 pub struct Edged<F> {
     edge: Rc<Edge>,
@@ -186,8 +201,11 @@ where
         let id = given_id(request.headers())
             .cloned()
             .unwrap_or_else(|| edge.ids.next());
+        let announced = announced(&mut request);
         let intake = Intake::watch(&mut request, edge.pace);
-        let turn = request.conn_data::<Rc<Turns>>().map(Turns::begin);
+        let turn = request
+            .conn_data::<Rc<Turns>>()
+            .map(|turns| turns.begin(announced));
         let mut story = edge.story(&request, &id, intake.clone());
         if edge.auth.is_none()
             && let Some(response) = (edge.at_once)(request.head())

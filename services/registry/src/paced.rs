@@ -1,12 +1,10 @@
-//! A connection whose client must keep up its pace.
+//! A connection whose client must read at a pace.
 //!
-//! The HTTP library has a clock for the first head of a connection and for its rest between two requests. The system ends a
-//! connection whose client takes nothing at all (`TCP_USER_TIMEOUT`), and the edge has a clock on bodies that come in. What is
-//! left is here: a later head that comes a byte at a time, and a reader that takes a little now and then.
+//! The system ends a connection whose client takes nothing at all (`TCP_USER_TIMEOUT`). Here is what ends a reader that takes a little
+//! now and then. Heads that come slowly are [`rest`](crate::rest)'s to end, and bodies the edge's.
 
 use crate::{edge::Pace, wire::Outlet};
 use std::{
-    cell::Cell,
     future::Future,
     io,
     pin::Pin,
@@ -23,57 +21,18 @@ use tokio::{
 /// (`net.ipv4.tcp_wmem`). A reader that empties them is not slow, although nothing more is written meanwhile.
 const BUFFERED_BYTES: u64 = 4 << 20;
 
-/// What a connection and the requests on it tell each other: since when no request is under way.
-#[derive(Debug, Default)]
-pub struct Turns {
-    under_way: Cell<u32>,
-    /// When the last answer was handed over; `None` before the first.
-    rests_since: Cell<Option<Instant>>,
-}
-
-/// A request that is under way; dropping it tells that its answer is handed over.
-#[derive(Debug)]
-pub struct Turn(Rc<Turns>);
-
-impl Turns {
-    /// A request's head has come.
-    pub fn begin(self: &Rc<Turns>) -> Turn {
-        self.under_way.set(self.under_way.get() + 1);
-        Turn(Rc::clone(self))
-    }
-
-    fn rests_since(&self) -> Option<Instant> {
-        self.rests_since.get().filter(|_| self.under_way.get() == 0)
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        self.0.under_way.set(self.0.under_way.get() - 1);
-        self.0.rests_since.set(Some(Instant::now()));
-    }
-}
-
-/// A connection that ends when its client is too slow.
+/// A connection that ends when its client reads too slowly.
 #[derive(Debug)]
 pub struct Paced<S> {
     io: S,
-    turns: Rc<Turns>,
-    /// How long after an answer the next head must have come.
-    head_patience: Duration,
-    head_alarm: Alarm,
     reader: Reader,
 }
 
 impl<S> Paced<S> {
-    /// A connection whose client must read so fast, and must have sent its next head so long after an answer. `outlet` tells of
-    /// the bytes that the kernel sends beside.
-    pub fn new(io: S, pace: Pace, head_patience: Duration, outlet: Option<Rc<Outlet>>) -> Paced<S> {
+    /// A connection whose client must read so fast. `outlet` tells of the bytes that the kernel sends beside.
+    pub fn new(io: S, pace: Pace, outlet: Option<Rc<Outlet>>) -> Paced<S> {
         Paced {
             io,
-            turns: Rc::default(),
-            head_patience,
-            head_alarm: Alarm::default(),
             reader: Reader {
                 pace,
                 outlet,
@@ -89,11 +48,6 @@ impl<S> Paced<S> {
     /// The connection itself.
     pub fn get_ref(&self) -> &S {
         &self.io
-    }
-
-    /// What the requests on it are to tell.
-    pub fn turns(&self) -> Rc<Turns> {
-        Rc::clone(&self.turns)
     }
 }
 
@@ -141,10 +95,11 @@ impl Reader {
 /// Rings at a time that may be another whenever it is asked for. Setting a timer anew costs more than all else here, so one that was
 /// set for an earlier time is left to run out first.
 #[derive(Debug, Default)]
-struct Alarm(Option<Pin<Box<Sleep>>>);
+pub struct Alarm(Option<Pin<Box<Sleep>>>);
 
 impl Alarm {
-    fn poll(&mut self, at: Instant, context: &mut Context<'_>) -> Poll<()> {
+    /// Ready when it is so late.
+    pub fn poll(&mut self, at: Instant, context: &mut Context<'_>) -> Poll<()> {
         let sleep = self.0.get_or_insert_with(|| Box::pin(sleep_until(at)));
         if sleep.deadline() > at {
             sleep.as_mut().reset(at);
@@ -165,18 +120,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if let Poll::Ready(read) = Pin::new(&mut self.io).poll_read(context, buffer) {
-            return Poll::Ready(read);
-        }
-        let Some(since) = self.turns.rests_since() else {
-            return Poll::Pending;
-        };
-        let at = since + self.head_patience;
-        ready!(self.head_alarm.poll(at, context));
-        Poll::Ready(Err(io::Error::new(
-            io::ErrorKind::TimedOut,
-            "the head of a request came too slowly",
-        )))
+        Pin::new(&mut self.io).poll_read(context, buffer)
     }
 }
 
@@ -229,7 +173,7 @@ mod tests {
     fn a_reader_that_takes_a_little_now_and_then_is_ended() {
         run(async {
             let (near, mut far) = duplex(1000);
-            let mut near = Paced::new(near, pace(100, 10_000_000), Duration::MAX, None);
+            let mut near = Paced::new(near, pace(100, 10_000_000), None);
             let drips = actix_rt::spawn(async move {
                 let mut count = 0;
                 while far.read(&mut [0; 10]).await.is_ok_and(|some| some > 0) {
@@ -247,28 +191,12 @@ mod tests {
 
     #[test]
     fn what_empties_the_buffers_of_the_system_makes_up_for_as_long_as_that_takes() {
-        let mut reader = Paced::new((), pace(60_000, 512), Duration::MAX, None).reader;
+        let mut reader = Paced::new((), pace(60_000, 512), None).reader;
         assert_eq!(reader.left, Duration::from_secs(60));
         reader.took(512 * 30);
         assert_eq!(reader.left, Duration::from_secs(90));
         reader.took(u64::MAX);
         assert_eq!(reader.left, Duration::from_secs(60 + BUFFERED_BYTES / 512));
-    }
-
-    #[test]
-    fn a_head_that_does_not_come_after_an_answer_ends_the_connection_and_a_request_under_way_does_not() {
-        run(async {
-            let (near, mut far) = duplex(1000);
-            let mut near = Paced::new(near, pace(60_000, 512), Duration::from_millis(50), None);
-            let turn = near.turns().begin();
-            let early = tokio::time::timeout(Duration::from_millis(200), near.read_u8()).await;
-            assert!(early.is_err(), "a request is under way");
-            drop(turn);
-            far.write_all(b"G").await.expect("a beginning");
-            assert_eq!(near.read_u8().await.expect("a byte"), b'G');
-            let error = near.read_u8().await.expect_err("an end");
-            assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        });
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The server: from listeners, over TLS or a [`Wire`], at the client's [`Paced`], to HTTP and the service that answers.
+//! The server: from listeners, over TLS or a [`Wire`], to a connection that is [`Paced`] and [`Resting`], to HTTP and the service
+//! that answers.
 //!
 //! It is put together from the parts that actix-web's own server is made of, because that one can neither stand a service in
 //! front of the application nor be given a connection of another kind.
@@ -7,9 +8,10 @@ use crate::{
     config,
     edge::Pace,
     paced::Paced,
+    rest::{Lent, Resting, Rests},
     wire::{Outlet, Wire},
 };
-use actix_http::{HttpService, HttpServiceBuilder, Protocol, Request, Response, h1};
+use actix_http::{HttpService, HttpServiceBuilder, KeepAlive, Request, Response, h1};
 use actix_server::{GracefulShutdownSignal, Server, ServerBuilder};
 use actix_service::{ServiceFactory, ServiceFactoryExt, fn_service};
 use actix_tls::accept::{
@@ -77,10 +79,11 @@ where
             Some(tls) => builder.listen(name, listener, move || {
                 let http = bounds
                     .apply(HttpService::build(), address)
-                    .on_connect_ext(|paced: &Paced<TlsStream<TcpStream>>, data| {
-                        data.insert(paced.turns());
+                    .on_connect_ext(|lent: &Lent<TlsStream<TcpStream>>, data| {
+                        data.insert(lent.turns());
                     })
                     .finish(service());
+                let http = bounds.rest(http);
                 let mut tls = tls.clone();
                 tls.alpn_protocols = vec![b"http/1.1".to_vec()];
                 let bounds = bounds.clone();
@@ -89,26 +92,27 @@ where
                     .map_err(TlsError::into_service_error)
                     .and_then(move |tls: TlsStream<TcpStream>| {
                         let peer = peer_of(tls.get_ref().0);
-                        ready(Ok((bounds.pace(tls, None), Protocol::Http1, peer)))
+                        ready(Ok((bounds.pace(tls, None), peer)))
                     })
                     .and_then(http.map_err(TlsError::Service))
             }),
             None => builder.listen(name, listener, move || {
                 let http = bounds
                     .apply(HttpService::build(), address)
-                    .on_connect_ext(|paced: &Paced<Wire>, data| {
+                    .on_connect_ext(|lent: &Lent<Wire>, data| {
                         if Wire::SENDS_FILES {
-                            data.insert(paced.get_ref().outlet());
+                            data.insert(lent.with_io(Wire::outlet));
                         }
-                        data.insert(paced.turns());
+                        data.insert(lent.turns());
                     })
                     .finish(service());
+                let http = bounds.rest(http);
                 let bounds = bounds.clone();
                 fn_service(move |tcp: TcpStream| {
                     let peer = peer_of(&tcp);
                     let wire = Wire::new(tcp);
                     let outlet = wire.outlet();
-                    ready(Ok((bounds.pace(wire, Some(outlet)), Protocol::Http1, peer)))
+                    ready(Ok((bounds.pace(wire, Some(outlet)), peer)))
                 })
                 .and_then(http)
             }),
@@ -125,15 +129,24 @@ fn peer_of(tcp: &TcpStream) -> Option<SocketAddr> {
 }
 
 impl Bounds {
-    /// A connection that ends when its client is too slow.
+    /// A connection that ends when its client reads too slowly.
     fn pace<S>(&self, io: S, outlet: Option<Rc<Outlet>>) -> Paced<S> {
         let pace = Pace {
             patience: self.limits.bodytimeout.get(),
             bytes_per_second: self.limits.bodyrate.0,
         };
-        // The rest between two requests is the library's to end.
-        let head_patience = self.limits.keepalive.get() + self.limits.headtimeout.get();
-        Paced::new(io, pace, head_patience, outlet)
+        Paced::new(io, pace, outlet)
+    }
+
+    /// Gives connections to this service while they do not rest.
+    fn rest<F>(&self, http: F) -> Resting<F> {
+        let rests = Rests {
+            head: self.limits.headtimeout.get(),
+            next: self.limits.keepalive.get(),
+            closing: DISCONNECT_TIMEOUT,
+            stopping: self.stopping.clone(),
+        };
+        Resting::new(http, rests)
     }
 
     fn apply<T, S>(
@@ -153,7 +166,11 @@ impl Bounds {
                 let stopping = stopping.clone();
                 async move { stopping.notified().await }
             })
-            .keep_alive(self.limits.keepalive.get())
+            .keep_alive(match self.limits.keepalive.get() {
+                Duration::ZERO => KeepAlive::Disabled,
+                // `Resting` has the clock.
+                _ => KeepAlive::Os,
+            })
             .client_request_timeout(self.limits.headtimeout.get())
             .client_disconnect_timeout(DISCONNECT_TIMEOUT)
             .tcp_nodelay(true)

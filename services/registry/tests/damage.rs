@@ -70,13 +70,24 @@ fn a_content_that_power_loss_cut_off_before_a_repository_had_it_is_no_damage_and
 fn what_a_process_that_was_killed_left_half_written_goes_soon_after_the_next_start() {
     let mut registry = testkit::Registry::start(Config::complete());
     let path = format!("/v2/a/blobs/{}", registry.push_blob("a", &large()));
+    let pushed = Instant::now();
     registry.stop();
-    let (root, kept) = (registry.storage_dir(), files(&registry.storage_dir()));
+    let root = registry.storage_dir();
     let records = root.join("records");
-    let table = files(&records)
-        .into_iter()
-        .find(|file| file.extension().is_some_and(|e| e == "table"));
-    let first = table.unwrap().file_name().unwrap().to_str().unwrap()[..10].to_owned();
+    // What tidied up beside the first requests may close the ledger, a moment after the server has stopped.
+    let (kept, table) = loop {
+        let files = files(&root);
+        let of_kind = |kind: &str| {
+            let named = |file: &&PathBuf| file.extension().is_some_and(|e| e == kind);
+            files.iter().find(named).cloned()
+        };
+        if let (Some(table), None) = (of_kind("table"), of_kind("log")) {
+            break (files, table);
+        }
+        assert!(pushed.elapsed().as_secs() < 120, "the ledger is not closed");
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    let first = table.file_name().unwrap().to_str().unwrap()[..10].to_owned();
     let left = [
         root.join("blobs/.3"),
         root.join("blobs/sha256/ab/.0-1"),
