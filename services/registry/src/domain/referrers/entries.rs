@@ -334,7 +334,7 @@ mod tests {
                 assert_eq!(*removed.json, *n.to_string().as_bytes());
                 drop(removed);
                 expected.remove(&digest(n));
-                if expected.len() < 2 * FEW || expected.len() % 1_000 == 0 {
+                if expected.len() < 2 * FEW || expected.len().is_multiple_of(1_000) {
                     agree(&list, &expected);
                 }
             }
