@@ -159,6 +159,7 @@ fn a_soak_is_flat() -> Tested {
         registry: options("registry", 0).registry,
         operations: 8_000,
         clients: 4,
+        cache: Some("1MiB".to_owned()),
     };
     let looks = bench::soak::run(&soak, |line| println!("{line}"));
     looks.map(drop).map_err(|error| error.to_string())

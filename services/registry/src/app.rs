@@ -158,6 +158,7 @@ fn limits(config: &Config) -> Limits {
         max_client_uploads: config.http.limits.clientuploads,
         upload_age: config.storage.maintenance.uploadpurging.age.get(),
         garbage_age: config.storage.maintenance.gc.grace.get(),
+        cache_bytes: usize::try_from(config.storage.cache.memory.0).unwrap_or(usize::MAX),
         ..Limits::default()
     }
 }
@@ -361,4 +362,18 @@ fn extra_headers(config: &Config) -> Vec<(HeaderName, HeaderValue)> {
         }
     }
     headers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::ByteCount;
+
+    #[test]
+    fn a_registry_without_settings_has_the_bounds_of_the_domain_and_others_what_they_say() {
+        let mut config = Config::default();
+        assert_eq!(limits(&config), Limits::default());
+        config.storage.cache.memory = ByteCount(3 << 20);
+        assert_eq!(limits(&config).cache_bytes, 3 << 20);
+    }
 }

@@ -1,7 +1,7 @@
 //! `soak`: mixed load of a day in minutes, after which memory and descriptors must be flat; or many connections at once.
 
 use bench::hold::{KINDS, hold};
-use bench::soak::{Options, run};
+use bench::soak::{CACHE, Options, run};
 use clap::Parser;
 use std::process::ExitCode;
 
@@ -16,6 +16,10 @@ struct Arguments {
     /// Clients that work at once
     #[arg(long, default_value_t = 8)]
     clients: usize,
+    /// What the registry may keep in memory, as its key `storage.cache.memory` has it; `default` for what it keeps by itself, which a
+    /// day's load does not fill: then growth of memory is no failure
+    #[arg(long, value_name = "SIZE", default_value = CACHE)]
+    cache: String,
     /// Instead, opens this many connections at once, and fails if they take more than they may or leave anything
     #[arg(long)]
     connections: Option<usize>,
@@ -44,6 +48,7 @@ fn main() -> ExitCode {
                 registry,
                 operations: arguments.operations,
                 clients: arguments.clients,
+                cache: Some(arguments.cache).filter(|cache| cache != "default"),
             };
             run(&options, |line| println!("{line}")).map(|_| None)
         }

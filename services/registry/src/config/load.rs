@@ -4,6 +4,7 @@
 //! so a name means one path. Lists and maps are given in YAML's short form, `[referrers]` or `{X-Name: [value]}`.
 
 use super::Config;
+use crate::domain;
 use ::config::{File, FileFormat, Map, Source, Value, ValueKind};
 use actix_web::http::header::{HeaderName, HeaderValue};
 use generations::RegistryTraits;
@@ -179,6 +180,16 @@ impl Config {
             return fail(
                 "http.limits.connections",
                 "0 is not possible here: expected at least 1",
+            );
+        }
+        if self.storage.cache.memory.0 < domain::Limits::MIN_CACHE_BYTES as u64 {
+            return fail(
+                "storage.cache.memory",
+                &format!(
+                    "{} bytes are not possible here: expected at least {}MiB",
+                    self.storage.cache.memory.0,
+                    domain::Limits::MIN_CACHE_BYTES >> 20
+                ),
             );
         }
         for (name, values) in &self.http.headers {
@@ -451,6 +462,7 @@ mod tests {
 log: {level: debug, formatter: json, accesslog: {disabled: true}, fields: {a: b}}
 storage:
   filesystem: {rootdirectory: /x, durability: none}
+  cache: {blobdescriptor: inmemory, memory: 32MiB}
   delete: {enabled: false}
   maintenance:
     uploadpurging: {enabled: true, age: 1h, interval: 10m, dryrun: true}
@@ -476,6 +488,7 @@ extensions: {oci: {artifacts: [referrers], ext: [discover]}}
             config.storage.filesystem.expect("a folder").durability,
             Durability::None
         );
+        assert_eq!(config.storage.cache.memory.0, 32 << 20);
         assert_eq!(config.storage.maintenance.gc.grace, Duration::seconds(300));
         assert_eq!(config.http.addr.to_string(), ":5001");
         assert_eq!(config.http.headers["X-A"], ["b", "c"]);
@@ -569,6 +582,14 @@ extensions: {oci: {artifacts: [referrers], ext: [discover]}}
                 "storage: {maintenance: {gc: {interval: 0s}}}",
                 "FILE: storage.maintenance.gc.interval: 0 is not possible",
             ),
+            (
+                "storage: {cache: {memory: much}}",
+                r#"FILE: storage.cache.memory: "much" is not a number of bytes"#,
+            ),
+            (
+                "storage: {cache: {memory: 1023KiB}}",
+                "FILE: storage.cache.memory: 1047552 bytes are not possible here: expected at least 1MiB",
+            ),
             ("log: {level: loud}", "FILE: log.level: "),
             (
                 "http: {addr: ':1', debug: {addr: ':1'}}",
@@ -640,6 +661,7 @@ extensions: {oci: {artifacts: [referrers], ext: [discover]}}
                 ("REGISTRY_HTTP_LIMITS_CONNECTIONS", "12"),
                 ("REGISTRY_HTTP_HEADERS", "{X-C: [d]}"),
                 ("REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY", "/var/lib/registry"),
+                ("REGISTRY_STORAGE_CACHE_MEMORY", "1MiB"),
                 ("REGISTRY_STORAGE_DELETE_ENABLED", "false"),
                 ("REGISTRY_STORAGE_MAINTENANCE_GC_GRACE", "2h"),
                 ("REGISTRY_EXTENSIONS_OCI_ARTIFACTS", "[referrers]"),
@@ -658,6 +680,7 @@ extensions: {oci: {artifacts: [referrers], ext: [discover]}}
             PathBuf::from("/var/lib/registry")
         );
         assert!(!config.storage.delete.enabled);
+        assert_eq!(config.storage.cache.memory.0, 1 << 20);
         assert_eq!(config.storage.maintenance.gc.grace, Duration::hours(2));
         assert!(config.extensions.oci.artifacts.len() == 1);
         assert_eq!(config.log.fields["service"], "5");

@@ -1,9 +1,10 @@
 //! The section `storage`: where content is kept, and what is done to keep it in order.
 
 use super::{
-    Duration,
+    ByteCount, Duration,
     load::{present, written},
 };
+use crate::domain;
 use serde::Deserialize;
 use std::path::PathBuf;
 
@@ -17,7 +18,7 @@ pub struct Storage {
     /// Memory, gone when the registry stops.
     #[serde(deserialize_with = "present")]
     pub inmemory: Option<Empty>,
-    /// Distribution's cache of blob descriptors. Accepted, so that files written for it can be used; this storage needs none.
+    /// What is kept in memory.
     pub cache: Cache,
     /// Whether content may be deleted.
     pub delete: Delete,
@@ -52,11 +53,23 @@ pub enum Durability {
 }
 
 /// `storage.cache`
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Cache {
-    /// Only `inmemory` is known.
+    /// Distribution's cache of blob descriptors; only `inmemory` is known. Accepted, so that files written for it can be used; this
+    /// storage needs none.
     pub blobdescriptor: Option<BlobDescriptorCache>,
+    /// Ours: the most that is kept in memory of manifests, small blobs, tags, and lists of tags and of referrers together, in bytes.
+    pub memory: ByteCount,
+}
+
+impl Default for Cache {
+    fn default() -> Cache {
+        Cache {
+            blobdescriptor: None,
+            memory: ByteCount(domain::Limits::DEFAULT_CACHE_BYTES as u64),
+        }
+    }
 }
 
 /// `storage.cache.blobdescriptor`

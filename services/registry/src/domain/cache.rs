@@ -13,8 +13,8 @@ use std::{
 
 const SHARDS: usize = 16;
 
-/// What an entry costs beside its value, in bytes, about: key, table slot, counters.
-const ENTRY_BYTES: usize = 256;
+/// What the texts of a key take: the names, and what their allocations do.
+const TEXT_BYTES: usize = 80;
 
 /// A cache of at most a number of bytes, in two generations: what is used stays, what is not goes when its generation does.
 pub(super) struct Cache<K, V> {
@@ -37,14 +37,25 @@ struct Shard<K, V> {
 #[derive(Clone, Copy)]
 pub(super) struct Ticket(u64);
 
+/// What an entry costs beside what its value points to, in bytes, as measured by the test of weights: the texts of its key, and its
+/// slots in a table that is between seven eighths and half of that full.
+const fn entry_bytes<K, V>() -> usize {
+    TEXT_BYTES + size_of::<(K, (V, usize))>() * 15 / 8
+}
+
 impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
-    /// A cache of about this many bytes.
+    /// A cache of at most about this many bytes.
     pub(super) fn new(bytes: usize) -> Cache<K, V> {
         Cache {
             shards: std::array::from_fn(|_| Mutex::new(Shard::new())),
             hasher: RandomState::default(),
             generation_bytes: bytes / SHARDS / 2,
         }
+    }
+
+    /// Whether a value of this size would be remembered.
+    pub(super) fn has_room_for(&self, bytes: usize) -> bool {
+        bytes.saturating_add(entry_bytes::<K, V>()) <= self.generation_bytes
     }
 
     /// The value, if it is remembered.
@@ -63,7 +74,8 @@ impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
         Ticket(self.shard(key).changes)
     }
 
-    /// Remembers what was read, unless something changed since the ticket was taken. `bytes` is the value's size.
+    /// Remembers what was read, unless something changed since the ticket was taken. `bytes` is the size of what
+    /// the value points to.
     pub(super) fn fill(&self, ticket: Ticket, key: K, value: V, bytes: usize) {
         let mut shard = self.shard(&key);
         if shard.changes == ticket.0 {
@@ -84,9 +96,15 @@ impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
         let mut shard = self.shard(key);
         shard.changes += 1;
         if let Some((_, bytes)) = shard.young.remove(key) {
-            shard.young_bytes = shard.young_bytes.saturating_sub(bytes + ENTRY_BYTES);
+            shard.young_bytes = shard.young_bytes.saturating_sub(bytes + entry_bytes::<K, V>());
         }
         shard.old.remove(key);
+    }
+
+    /// What an entry weighs beside its value.
+    #[cfg(test)]
+    pub(super) fn entry_bytes(&self) -> usize {
+        entry_bytes::<K, V>()
     }
 
     fn shard(&self, key: &K) -> MutexGuard<'_, Shard<K, V>> {
@@ -106,7 +124,7 @@ impl<K: Hash + Eq, V> Shard<K, V> {
     }
 
     fn put(&mut self, key: K, value: V, bytes: usize, generation_bytes: usize) {
-        let weight = bytes + ENTRY_BYTES;
+        let weight = bytes + entry_bytes::<K, V>();
         if weight > generation_bytes {
             // Too large to keep; an older value must not stay in its place.
             self.young.remove(&key);
@@ -118,7 +136,7 @@ impl<K: Hash + Eq, V> Shard<K, V> {
         }
         self.young_bytes += weight;
         if let Some((_, replaced)) = self.young.insert(key, (value, bytes)) {
-            self.young_bytes = self.young_bytes.saturating_sub(replaced + ENTRY_BYTES);
+            self.young_bytes = self.young_bytes.saturating_sub(replaced + entry_bytes::<K, V>());
         }
     }
 }
@@ -126,10 +144,13 @@ impl<K: Hash + Eq, V> Shard<K, V> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::{Blob, weights::is_as_measured};
+    use bytes::Bytes;
+    use oci::{Digest, RepositoryName, Tag};
 
     #[test]
     fn what_is_used_stays_and_the_rest_makes_room() {
-        let cache: Cache<u32, u32> = Cache::new(SHARDS * 2 * 10 * ENTRY_BYTES);
+        let cache: Cache<u32, u32> = Cache::new(SHARDS * 2 * 10 * entry_bytes::<u32, u32>());
         cache.insert(0, 0, 0);
         for n in 1..10_000 {
             cache.insert(n, n, 0);
@@ -161,5 +182,44 @@ mod tests {
         cache.insert(1, 1, 4);
         cache.insert(1, 2, 1 << 30);
         assert_eq!(cache.get(&1), None);
+    }
+
+    #[test]
+    #[ignore = "a measurement, see `weights`"]
+    fn entries_weigh_what_is_measured() {
+        let cache = || Cache::<(RepositoryName, Tag), Option<Digest>>::new(usize::MAX);
+        for count in [60_000, 200_000, 300_000] {
+            is_as_measured(&format!("targets of {count} tags"), || {
+                let cache = cache();
+                for n in 0..count {
+                    let name = RepositoryName::parse("group/application").expect("a name");
+                    let tag = Tag::parse(&format!("v1.0.{n}")).expect("a tag");
+                    cache.insert((name, tag), Some(Digest::sha256(b"x")), 0);
+                }
+                (
+                    cache,
+                    count * entry_bytes::<(RepositoryName, Tag), Option<Digest>>(),
+                )
+            });
+        }
+        for (count, size) in [
+            (200_000, None),
+            (200_000, Some(2)),
+            (50_000, Some(2_000)),
+            (4_000, Some(40_000)),
+        ] {
+            is_as_measured(&format!("blobs of {size:?} bytes"), || {
+                let cache: Cache<(RepositoryName, Digest), Blob> = Cache::new(usize::MAX);
+                for n in 0..count {
+                    let name = RepositoryName::parse("group/application").expect("a name");
+                    let digest = Digest::sha256(&usize::to_le_bytes(n));
+                    let bytes = size.map(|size| Bytes::from(vec![1; size]));
+                    let blob = Blob { size: 7, bytes };
+                    cache.insert((name, digest), blob, size.unwrap_or_default());
+                }
+                let each = entry_bytes::<(RepositoryName, Digest), Blob>() + size.unwrap_or_default();
+                (cache, count * each)
+            });
+        }
     }
 }

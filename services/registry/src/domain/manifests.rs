@@ -14,6 +14,10 @@ use std::{
 /// the limit may have been higher.
 const MAX_STORED_BYTES: u64 = 256 << 20;
 
+/// What a manifest costs in memory beside its body, in bytes, as measured by the test of weights: digest and media type as texts,
+/// the headers that are kept with it, and what their allocations take.
+const MANIFEST_BYTES: usize = 700;
+
 /// A manifest as it was pushed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
@@ -81,8 +85,9 @@ impl Manifest {
         ManifestView::parse(std::str::from_utf8(&self.media_type).ok(), &self.body)
     }
 
+    /// Bytes that it takes, about.
     fn weight(&self) -> usize {
-        self.body.len() + 4 * self.digest_text.len()
+        MANIFEST_BYTES + self.body.len()
     }
 }
 
@@ -294,4 +299,42 @@ pub(super) fn removal(name: &RepositoryName, digest: &Digest, subjects: &[Digest
         .iter()
         .map(|subject| Change::Remove(Key::Referrer(name.clone(), *subject, *digest)));
     [manifest].into_iter().chain(referrers).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{cache::Cache, weights::is_as_measured};
+
+    /// What whoever answers requests keeps of a manifest: three headers, each a text and a mark.
+    type Headers = [(Bytes, bool); 3];
+
+    #[test]
+    #[ignore = "a measurement, see `weights`"]
+    fn manifests_weigh_what_is_measured() {
+        for (count, size) in [(100_000, 400), (100_000, 1_200), (5_000, 40_000)] {
+            is_as_measured(&format!("manifests of {size} bytes"), || {
+                let cache: Cache<(RepositoryName, Digest), Arc<Manifest>> = Cache::new(usize::MAX);
+                let mut weight = 0;
+                for n in 0..count {
+                    let name = RepositoryName::parse("group/application").expect("a name");
+                    let media_type = Bytes::copy_from_slice(oci::media_type::OCI_MANIFEST.as_bytes());
+                    let digest = Digest::sha256(&usize::to_le_bytes(n));
+                    let manifest = Manifest::new(digest, media_type, Bytes::from(vec![1; size]));
+                    manifest.kept.get_or::<Headers>(|| {
+                        [
+                            (manifest.digest_text.clone(), false),
+                            (format!("\"{digest}\"").into(), false),
+                            (manifest.media_type.clone(), false),
+                        ]
+                    });
+                    drop(manifest.body.clone());
+                    let bytes = manifest.weight();
+                    weight += bytes + cache.entry_bytes();
+                    cache.insert((name, digest), Arc::new(manifest), bytes);
+                }
+                (cache, weight)
+            });
+        }
+    }
 }

@@ -20,11 +20,14 @@ mod push;
 mod referrers;
 mod session_id;
 mod sessions;
+mod shares;
 mod tags;
 mod upgrade;
 mod uploads;
 mod usage;
 mod verify;
+#[cfg(test)]
+mod weights;
 mod whole;
 
 pub use blobs::{Blob, Mounted};
@@ -113,17 +116,18 @@ pub struct Limits {
     /// How long a large content that was read whole and had its digest is taken for good while its file stays as it was. A bit that
     /// the disk itself changed is found after that, on the next read.
     pub whole_age: Duration,
-    /// Bytes of manifests that are kept in memory.
-    pub manifest_cache_bytes: usize,
-    /// Bytes of small blobs, and of what is known about large ones, that are kept in memory.
-    pub blob_cache_bytes: usize,
-    /// Bytes of tags' targets that are kept in memory.
-    pub tag_cache_bytes: usize,
-    /// Bytes of lists, of tags and of referrers, that are kept in memory.
-    pub list_cache_bytes: usize,
+    /// Bytes of manifests, small blobs, tags, and lists of tags and of referrers that are kept in memory together.
+    pub cache_bytes: usize,
 }
 
-const MIB: usize = 1024 * 1024;
+impl Limits {
+    /// What [`Limits::cache_bytes`] is if nobody says otherwise. The largest lists decide: half of what the lists of a kind have is
+    /// more than 100,000 referrers of one subject take, and all of it more than a million tags of one repository do.
+    pub const DEFAULT_CACHE_BYTES: usize = 256 * 1024 * 1024;
+
+    /// With less, every part of what is kept has room for too few things to be of use.
+    pub const MIN_CACHE_BYTES: usize = 1024 * 1024;
+}
 
 impl Default for Limits {
     fn default() -> Limits {
@@ -134,10 +138,7 @@ impl Default for Limits {
             upload_age: Duration::from_secs(7 * 24 * 3600),
             garbage_age: Duration::from_secs(3600),
             whole_age: Duration::from_secs(3600),
-            manifest_cache_bytes: 16 * MIB,
-            blob_cache_bytes: 16 * MIB,
-            tag_cache_bytes: 8 * MIB,
-            list_cache_bytes: 128 * MIB,
+            cache_bytes: Limits::DEFAULT_CACHE_BYTES,
         }
     }
 }
@@ -172,13 +173,14 @@ impl Registry {
     /// # Errors
     /// The store cannot be read.
     pub fn open(storage: Arc<dyn Storage>, capabilities: Capabilities, limits: Limits) -> Result<Registry> {
+        let shares = shares::Shares::of(limits.cache_bytes);
         let registry = Registry(Arc::new(Inner {
-            manifests: Cache::new(limits.manifest_cache_bytes),
-            blobs: Cache::new(limits.blob_cache_bytes),
-            whole: whole::Whole::new(limits.blob_cache_bytes / 4),
-            tags: Cache::new(limits.tag_cache_bytes),
-            tag_lists: tags::TagLists::new(limits.list_cache_bytes),
-            referrer_lists: referrers::ReferrerLists::new(limits.list_cache_bytes),
+            manifests: Cache::new(shares.manifests),
+            blobs: Cache::new(shares.blobs),
+            whole: whole::Whole::new(shares.whole),
+            tags: Cache::new(shares.tags),
+            tag_lists: tags::TagLists::new(shares.tag_lists),
+            referrer_lists: referrers::ReferrerLists::new(shares.referrer_lists),
             catalog: catalog::Catalog::default(),
             sessions: sessions::Sessions::open(&*storage, capabilities.read_only)?,
             indexed: std::sync::OnceLock::new(),

@@ -113,7 +113,7 @@ impl Registry {
         {
             push.expect.check(tag, self.resolve(&name, tag)?)?;
         }
-        let manifest = Manifest::new(digest, served_media_type(&push, &view), own(push.body));
+        let manifest = Manifest::new(digest, served_media_type(&push, &view), self.own(push.body));
         let subjects = self.store_manifest(&name, &manifest, &view, &tags)?;
         self.remember_manifest(&name, manifest);
         self.0.catalog.add(&name);
@@ -212,17 +212,14 @@ impl Registry {
         self.remember_referrer(name, digest, entries);
         Ok(subjects)
     }
-}
 
-/// Larger manifests are not kept in memory.
-const MAX_OWN_BYTES: usize = 512 * 1024;
-
-/// The same bytes in memory of their own. As they came, they may be a part of a connection's buffer, and all of that would be
-/// kept for as long as they are.
-fn own(bytes: Bytes) -> Bytes {
-    match bytes.len() {
-        0..=MAX_OWN_BYTES => Bytes::copy_from_slice(&bytes),
-        _ => bytes,
+    /// The same bytes in memory of their own, if they will be kept. As they came, they may be a part of a connection's buffer, and
+    /// all of that would be kept for as long as they are.
+    fn own(&self, bytes: Bytes) -> Bytes {
+        match self.0.manifests.has_room_for(bytes.len()) {
+            true => Bytes::copy_from_slice(&bytes),
+            false => bytes,
+        }
     }
 }
 

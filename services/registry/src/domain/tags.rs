@@ -5,8 +5,12 @@ use crate::storage::Key;
 use oci::{Digest, RepositoryName, Tag};
 use std::{collections::BTreeSet, ops::Bound, sync::PoisonError};
 
-/// Bytes that a tag costs in a list, about.
-const TAG_BYTES: usize = 96;
+/// What a tag costs in a list beside its text, in bytes, as measured by the test of weights: its place in a tree whose nodes are between
+/// half and quite full, and what an allocation takes.
+const TAG_BYTES: usize = 60;
+
+/// What the first node of that tree costs beside the tags in it.
+const NODE_BYTES: usize = 128;
 
 /// A part of an ordered list of names, none of which needs escaping in JSON.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,10 +46,39 @@ impl Page {
 }
 
 /// The tags of repositories whose lists were asked for.
-pub(super) struct TagLists(Lists<RepositoryName, BTreeSet<Tag>>);
+pub(super) struct TagLists(Lists<RepositoryName, TagList>);
 
-/// So many more tags are worth weighing a list again.
-const WEIGHED_TAGS: usize = 64;
+/// The tags of one repository.
+#[derive(Default)]
+pub(super) struct TagList {
+    tags: BTreeSet<Tag>,
+    text_bytes: usize,
+}
+
+impl TagList {
+    fn of(tags: impl IntoIterator<Item = Tag>) -> TagList {
+        let tags = BTreeSet::from_iter(tags);
+        TagList {
+            text_bytes: tags.iter().map(|tag| tag.as_str().len()).sum(),
+            tags,
+        }
+    }
+
+    /// Notes that a tag is there, or is not.
+    fn set(&mut self, tag: &Tag, there: bool) {
+        let len = tag.as_str().len();
+        match there {
+            true if self.tags.insert(tag.clone()) => self.text_bytes += len,
+            false if self.tags.remove(tag) => self.text_bytes -= len,
+            true | false => {}
+        }
+    }
+
+    /// Bytes that it takes, about.
+    fn weight(&self) -> usize {
+        NODE_BYTES + self.tags.len() * TAG_BYTES + self.text_bytes
+    }
+}
 
 impl TagLists {
     pub(super) fn new(bytes: usize) -> TagLists {
@@ -59,21 +92,14 @@ impl TagLists {
 
     /// Tells of a tag that is there now, or is not. Called under the tag's lock, after storage was changed.
     pub(super) fn set(&self, name: &RepositoryName, tag: &Tag, there: bool) {
-        let Some(set) = self.0.known(name) else { return };
-        let len = {
-            let mut set = set.write().unwrap_or_else(PoisonError::into_inner);
-            match &mut *set {
-                Some(tags) if there => tags.insert(tag.clone()).then_some(tags.len()),
-                Some(tags) => {
-                    tags.remove(tag);
-                    None
-                }
-                None => None,
-            }
+        let Some(list) = self.0.known(name) else { return };
+        let weight = {
+            let mut list = list.write().unwrap_or_else(PoisonError::into_inner);
+            let Some(list) = &mut *list else { return };
+            list.set(tag, there);
+            list.weight()
         };
-        if let Some(len) = len.filter(|len| len % WEIGHED_TAGS == 0) {
-            self.0.weigh(name, len * TAG_BYTES);
-        }
+        self.0.weigh(name, weight);
     }
 }
 
@@ -110,9 +136,9 @@ impl Registry {
         last: Option<&str>,
         limit: Option<usize>,
     ) -> Option<Page> {
-        let set = self.0.tag_lists.0.known(name)?;
-        let tags = set.try_read().ok()?;
-        tags.as_ref().map(|tags| page(tags, last, limit))
+        let list = self.0.tag_lists.0.known(name)?;
+        let list = list.try_read().ok()?;
+        list.as_ref().map(|list| page(&list.tags, last, limit))
     }
 
     /// A page of a repository's tags in ASCII order: those after `last`, at most `limit`.
@@ -137,22 +163,22 @@ impl Registry {
         name: &RepositoryName,
         read: impl FnOnce(&BTreeSet<Tag>) -> T,
     ) -> Result<T> {
-        let set = self.0.tag_lists.0.entry(name);
+        let shared = self.0.tag_lists.0.entry(name);
         {
-            let tags = set.read().unwrap_or_else(PoisonError::into_inner);
-            if let Some(tags) = &*tags {
-                return Ok(read(tags));
+            let list = shared.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some(list) = &*list {
+                return Ok(read(&list.tags));
             }
         }
         // Loaded under the lock: whoever changes a tag meanwhile has changed storage before, or waits to tell of it.
-        let mut guard = set.write().unwrap_or_else(PoisonError::into_inner);
-        let tags = match &mut *guard {
-            Some(tags) => tags,
-            none => none.insert(self.storage().tags(name)?.into_iter().collect()),
+        let mut guard = shared.write().unwrap_or_else(PoisonError::into_inner);
+        let list = match &mut *guard {
+            Some(list) => list,
+            none => none.insert(TagList::of(self.storage().tags(name)?)),
         };
-        let (answer, len) = (read(tags), tags.len());
+        let (answer, weight) = (read(&list.tags), list.weight());
         drop(guard);
-        self.0.tag_lists.0.weigh(name, len * TAG_BYTES);
+        self.0.tag_lists.0.weigh(name, weight);
         Ok(answer)
     }
 }
@@ -163,4 +189,60 @@ fn page(tags: &BTreeSet<Tag>, last: Option<&str>, limit: Option<usize>) -> Page 
         tags.range::<str, _>((from, Bound::Unbounded)).map(Tag::as_str),
         limit,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::weights::is_as_measured;
+
+    #[test]
+    fn a_list_of_tags_weighs_more_with_each_and_less_without_it() {
+        let lists = TagLists::new(1 << 20);
+        let name = RepositoryName::parse("a").expect("a name");
+        *lists.0.entry(&name).write().expect("a list") = Some(TagList::default());
+        let tags: Vec<Tag> = (0..100)
+            .map(|n| Tag::parse(&format!("v{n}")).expect("a tag"))
+            .collect();
+        let weight = || {
+            let list = lists.0.peek(&name).expect("a list");
+            let list = list.read().expect("a list");
+            list.as_ref().map(TagList::weight)
+        };
+        for there in [true, true, false, false] {
+            tags.iter().for_each(|tag| lists.set(&name, tag, there));
+            let of_tags: usize = match there {
+                true => tags.iter().map(|tag| TAG_BYTES + tag.as_str().len()).sum(),
+                false => 0,
+            };
+            let expected = NODE_BYTES + of_tags;
+            assert_eq!(weight(), Some(expected));
+            assert_eq!(lists.0.weight_of(&name), Some(expected));
+        }
+    }
+
+    #[test]
+    #[ignore = "a measurement, see `weights`"]
+    fn lists_of_tags_weigh_what_is_measured() {
+        for (count, len) in [(50_000, 1), (50_000, 3), (5_000, 100), (1, 1_000_000)] {
+            for suffix in [
+                "",
+                "-of-a-name-that-is-as-long-as-those-that-build-systems-give-to-their-images",
+            ] {
+                is_as_measured(&format!("{count} lists of {len} tags such as 7{suffix}"), || {
+                    let lists = TagLists::new(usize::MAX);
+                    for n in 0..count {
+                        let name = RepositoryName::parse(&format!("group/application-{n}")).expect("a name");
+                        let tags = (0..len).map(|n| Tag::parse(&format!("{n}{suffix}")).expect("a tag"));
+                        let list = TagList::of(tags);
+                        let weight = list.weight();
+                        *lists.0.entry(&name).write().expect("a list") = Some(list);
+                        lists.0.weigh(&name, weight);
+                    }
+                    let weight = lists.0.weight();
+                    (lists, weight)
+                });
+            }
+        }
+    }
 }

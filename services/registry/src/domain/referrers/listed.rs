@@ -1,32 +1,15 @@
 //! The list of one subject's referrers, and its pages.
 
-use super::{ReferrerPage, ReferrerQuery};
-use bytes::Bytes;
-use oci::Digest;
-use std::{
-    collections::BTreeMap,
-    ops::Bound,
-    sync::{Mutex, MutexGuard, PoisonError},
+use super::{
+    MAX_PAGE_BYTES, ReferrerPage, ReferrerQuery,
+    entries::{Entries, Source},
 };
+use oci::Digest;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// What an entry costs in memory beside its descriptor, in bytes, about.
-const ENTRY_BYTES: usize = 160;
-
-/// Why a manifest is listed.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Source {
-    /// The manifest itself says that it refers to the subject.
-    Manifest,
-    /// The subject's digest tag lists it.
-    Tag,
-}
-
-struct Entry {
-    source: Source,
-    /// Index into `Listed::types`; `None` without a type.
-    artifact_type: Option<u32>,
-    json: Bytes,
-}
+/// What a digest tag that a list was merged with costs, in bytes, about: with the list's place among those of its repository that
+/// were.
+const TAG_BYTES: usize = 384;
 
 /// How large a page may be, in bytes and in descriptors.
 type Extent = (usize, Option<usize>);
@@ -34,13 +17,11 @@ type Extent = (usize, Option<usize>);
 /// The referrers of one subject.
 #[derive(Default)]
 pub(super) struct Listed {
-    entries: BTreeMap<Digest, Entry>,
-    types: Vec<Box<str>>,
-    bytes: usize,
-    /// The first page of all types, as it was last asked for: joining thousands of descriptors costs as much as sending them.
-    first: Mutex<Option<(Extent, ReferrerPage)>>,
-    /// Where the digest tag led when its entries were merged.
-    pub(super) tag: Option<Digest>,
+    entries: Entries,
+    /// The first page of all types of a list that is long, as it was last asked for: joining thousands of descriptors costs as much
+    /// as sending them. Those of a short list are joined anew each time.
+    first: Mutex<Option<Box<(Extent, ReferrerPage)>>>,
+    tag: Option<Box<Digest>>,
     /// Whether the digest tag listed manifests that were not there.
     pub(super) tag_was_sparse: bool,
 }
@@ -48,24 +29,42 @@ pub(super) struct Listed {
 impl Listed {
     /// Bytes that it takes, about, with its first page, which most that ask are given.
     pub(super) fn weight(&self) -> usize {
-        2 * self.bytes - self.entries.len() * ENTRY_BYTES
+        let first = match self.entries.are_many() {
+            true => self.entries.json_bytes().min(MAX_PAGE_BYTES),
+            false => 0,
+        };
+        let tag = match &self.tag {
+            Some(_) => TAG_BYTES,
+            None => 0,
+        };
+        self.entries.weight() + first + tag
     }
 
     /// The page that is kept.
-    fn first(&self) -> MutexGuard<'_, Option<(Extent, ReferrerPage)>> {
+    fn first(&self) -> MutexGuard<'_, Option<Box<(Extent, ReferrerPage)>>> {
         self.first.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where the digest tag led when its entries were merged.
+    pub(super) fn tag(&self) -> Option<Digest> {
+        self.tag.as_deref().copied()
+    }
+
+    /// Notes where the digest tag led.
+    pub(super) fn set_tag(&mut self, tag: Option<Digest>) {
+        self.tag = tag.map(Box::new);
     }
 
     /// Whether this manifest is listed.
     pub(super) fn has(&self, digest: &Digest) -> bool {
-        self.entries.contains_key(digest)
+        self.entries.has(digest)
     }
 
     /// Those that are listed because of the digest tag alone.
     pub(super) fn of_tag(&self) -> Vec<Digest> {
         let of_tag = self
             .entries
-            .iter()
+            .after(None)
             .filter(|(_, entry)| entry.source == Source::Tag);
         of_tag.map(|(digest, _)| *digest).collect()
     }
@@ -76,76 +75,65 @@ impl Listed {
         digest: Digest,
         source: Source,
         artifact_type: Option<&str>,
-        json: Bytes,
+        json: &[u8],
     ) {
         *self.first() = None;
-        let artifact_type = artifact_type.map(|text| self.type_number(text));
-        self.bytes += json.len() + ENTRY_BYTES;
-        let entry = Entry {
-            source,
-            artifact_type,
-            json,
-        };
-        if let Some(replaced) = self.entries.insert(digest, entry) {
-            self.bytes -= replaced.json.len() + ENTRY_BYTES;
-        }
+        self.entries.insert(digest, source, artifact_type, json);
     }
 
     /// Lists a manifest no more.
     pub(super) fn remove(&mut self, digest: &Digest) {
         *self.first() = None;
         if let Some(removed) = self.entries.remove(digest) {
-            self.bytes -= removed.json.len() + ENTRY_BYTES;
             // The digest tag lists it still: should it come back, it is a referrer again.
             self.tag_was_sparse |= removed.source == Source::Tag;
         }
     }
 
-    /// A subject has few types, so that looking through them costs less than a table.
-    fn type_number(&mut self, text: &str) -> u32 {
-        let found = self.types.iter().position(|known| &**known == text);
-        let number = found.unwrap_or_else(|| {
-            self.types.push(text.into());
-            self.types.len() - 1
-        });
-        u32::try_from(number).unwrap_or(u32::MAX)
-    }
-
     /// A part of the list.
     pub(super) fn page(&self, query: &ReferrerQuery) -> ReferrerPage {
-        if query.artifact_type.is_some() || query.last.is_some() {
-            return self.make_page(query);
+        if query.artifact_type.is_some() || query.last.is_some() || !self.entries.are_many() {
+            let (json, next) = self.make_page(query);
+            return ReferrerPage {
+                json: json.into(),
+                next,
+            };
         }
         let extent = (query.max_bytes, query.max_count);
-        if let Some((of, page)) = &*self.first()
-            && *of == extent
+        if let Some(kept) = &*self.first()
+            && kept.0 == extent
         {
-            return page.clone();
+            return kept.1.clone();
         }
-        let page = self.make_page(query);
-        *self.first() = Some((extent, page.clone()));
+        let (mut json, next) = self.make_page(query);
+        json.shrink_to_fit();
+        let page = ReferrerPage {
+            json: json.into(),
+            next,
+        };
+        *self.first() = Some(Box::new((extent, page.clone())));
         page
     }
 
-    fn make_page(&self, query: &ReferrerQuery) -> ReferrerPage {
+    fn make_page(&self, query: &ReferrerQuery) -> (Vec<u8>, Option<Digest>) {
         let wanted = match &query.artifact_type {
             None => None,
-            Some(text) => match self.types.iter().position(|known| **known == **text) {
-                None => return ReferrerPage::default(),
-                number => Some(number.and_then(|n| u32::try_from(n).ok())),
+            Some(name) => match self.entries.known_type(name) {
+                None => return (Vec::new(), None),
+                known => known,
             },
         };
-        let from = query.last.map_or(Bound::Unbounded, Bound::Excluded);
         let mut json = Vec::with_capacity(match wanted {
             None if query.max_count.is_none() => {
-                let all = self.bytes - self.entries.len() * (ENTRY_BYTES - 1);
+                let all = self.entries.json_bytes() + self.entries.len();
                 all.min(query.max_bytes)
             }
             _ => 0,
         });
         let (mut last, mut count, mut next) = (None, 0, None);
-        for (digest, entry) in self.entries.range((from, Bound::Unbounded)) {
-            if wanted.is_some_and(|wanted| entry.artifact_type != wanted) {
+        for (digest, entry) in self.entries.after(query.last.as_ref()) {
+            let is_wanted = |wanted| matches!(&entry.artifact_type, Some(of) if Arc::ptr_eq(of, wanted));
+            if !wanted.as_ref().is_none_or(is_wanted) {
                 continue;
             }
             let is_full = json.len() + entry.json.len() + 1 > query.max_bytes
@@ -161,9 +149,6 @@ impl Listed {
             last = Some(*digest);
             count += 1;
         }
-        ReferrerPage {
-            json: json.into(),
-            next,
-        }
+        (json, next)
     }
 }

@@ -63,6 +63,14 @@ pub(super) struct Value {
 }
 
 impl Value {
+    /// The same in memory of its own. In a log's memory it is a part of a frame, and whoever kept it would keep all of that.
+    fn own(&self) -> Value {
+        Value {
+            bytes: Bytes::copy_from_slice(&self.bytes),
+            millis: self.millis,
+        }
+    }
+
     /// When it was put.
     pub(super) fn time(&self) -> SystemTime {
         SystemTime::UNIX_EPOCH + Duration::from_millis(self.millis)
@@ -131,12 +139,12 @@ impl Ledger {
         let (frozen, tables) = {
             let view = self.inner.view();
             if let Some(entry) = view.active.get(key) {
-                return Ok(entry.clone());
+                return Ok(entry.as_ref().map(Value::own));
             }
             (view.frozen.clone(), view.tables.clone())
         };
         if let Some(entry) = frozen.as_ref().and_then(|memory| memory.get(key)) {
-            return Ok(entry.clone());
+            return Ok(entry.as_ref().map(Value::own));
         }
         for table in tables.iter() {
             if let Some(entry) = table.get(key)? {

@@ -176,6 +176,18 @@ fn many_writers_lose_nothing_and_read_what_they_wrote() {
 }
 
 #[test]
+fn what_is_read_keeps_nothing_of_the_frame_that_it_came_in() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let ledger = open(folder.path(), false);
+    for n in 0..100 {
+        let key = format!("key {n}");
+        put(&ledger, &key, "a value");
+        let value = ledger.get(key.as_bytes()).expect("an answer").expect("a value");
+        assert!(value.bytes.is_unique(), "somebody else has a part of it");
+    }
+}
+
+#[test]
 fn what_was_removed_takes_no_room_in_the_end() {
     let folder = tempfile::tempdir().expect("a folder");
     let ledger = open(folder.path(), false);
