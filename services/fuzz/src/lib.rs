@@ -26,6 +26,7 @@ pub mod scenario;
 pub mod template;
 
 mod grammar;
+mod server;
 mod story;
 
 /// A fuzz target.

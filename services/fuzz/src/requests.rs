@@ -1,26 +1,20 @@
 //! Requests against the registry's routes, on the memory store: whatever comes, every answer is one that the specification
 //! knows, and afterwards every promise of the registry holds.
 
-use crate::story::{self, Memory};
-use actix_web::{
-    App,
-    body::to_bytes,
-    dev::{Service, ServiceResponse},
-    http::{
-        Method, Uri,
-        header::{HeaderMap, HeaderName, HeaderValue},
-    },
-    test::{TestRequest, init_service},
-    web::{Bytes, Data},
+use crate::{
+    server::{self, Answer, Application, Asked, Server},
+    story::{self, Memory},
 };
-use oci::{Digest, ErrorCode, ErrorEnvelope};
+use actix_web::http::{
+    Method, Uri,
+    header::{CONTENT_LENGTH, HeaderName, HeaderValue},
+};
+use oci::{Digest, ErrorCode, ErrorEnvelope, RawRoute};
 use registry::{
     domain::{Capabilities, Damage, Limits, Registry, Verify},
-    http,
-    storage::memory,
+    http::path_of,
 };
 use serde_json::Value;
-use std::sync::Arc;
 
 /// Small, so that inputs reach it.
 const MAX_MANIFEST_BYTES: usize = 3000;
@@ -48,20 +42,14 @@ async fn play(text: &str) {
         max_uploads: MAX_UPLOADS,
         ..Limits::default()
     };
-    let registry = Registry::open(Arc::new(memory::Memory::new()), can.clone(), limits).expect("a registry");
-    let app = init_service(
-        App::new()
-            .app_data(Data::new(registry.clone()))
-            .configure(http::configure),
-    )
-    .await;
+    let server = server::open(can, limits).await;
     let mut memory = Memory::default();
     for request in requests {
-        tell(&app, &request, &mut memory).await;
+        tell(&server, &request, &mut memory).await;
     }
     let deleted = text.contains("DELETE ");
-    promises_hold(&registry, deleted);
-    everything_is_served(&app, can.read_only).await;
+    promises_hold(&server.registry, deleted);
+    everything_is_served(&server).await;
 }
 
 fn capabilities(words: &[&str]) -> Capabilities {
@@ -76,54 +64,8 @@ fn capabilities(words: &[&str]) -> Capabilities {
     }
 }
 
-/// An answer, whole.
-struct Answer {
-    status: u16,
-    headers: HeaderMap,
-    body: Bytes,
-}
-
-impl Answer {
-    fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .get(name)
-            .map(|value| value.to_str().expect("text in a header"))
-    }
-
-    fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).expect("JSON")
-    }
-}
-
-async fn ask<S>(app: &S, request: TestRequest) -> Answer
-where
-    S: Service<actix_http::Request, Response = ServiceResponse, Error = actix_web::Error>,
-{
-    let response = app
-        .call(request.to_request())
-        .await
-        .expect("the service answers errors itself");
-    let (status, headers) = (response.status().as_u16(), response.headers().clone());
-    let body = to_bytes(response.into_body()).await.expect("a whole body");
-    Answer {
-        status,
-        headers,
-        body,
-    }
-}
-
-async fn get<S>(app: &S, target: &str) -> Answer
-where
-    S: Service<actix_http::Request, Response = ServiceResponse, Error = actix_web::Error>,
-{
-    ask(app, TestRequest::get().uri(target)).await
-}
-
 /// Sends a request of the story, unless no HTTP server would hand it on, and looks at the answer.
-async fn tell<S>(app: &S, request: &story::Request<'_>, memory: &mut Memory)
-where
-    S: Service<actix_http::Request, Response = ServiceResponse, Error = actix_web::Error>,
-{
+async fn tell(server: &Server<impl Application>, request: &story::Request<'_>, memory: &mut Memory) {
     let body = memory.fill(request.body, None);
     let own = memory.sent(&body);
     let target = memory.fill(request.target, Some(&own));
@@ -133,22 +75,25 @@ where
     ) else {
         return;
     };
-    let mut asked = TestRequest::default()
-        .method(method.clone())
-        .uri(&uri.to_string());
-    let mut stated = false;
+    let mut headers = Vec::new();
     for (name, value) in &request.headers {
         let value = memory.fill(value, Some(&own));
         if let (Ok(name), Ok(value)) = (HeaderName::try_from(*name), HeaderValue::try_from(value)) {
-            stated |= name == "content-length";
-            asked = asked.append_header((name, value));
+            headers.push((name, value));
         }
     }
-    if !stated {
-        asked = asked.append_header(("content-length", body.len()));
+    if !headers.iter().any(|(name, _)| name == CONTENT_LENGTH) {
+        headers.push((CONTENT_LENGTH, body.len().into()));
     }
-    let answer = ask(app, asked.set_payload(body.clone())).await;
-    well_formed(&method, uri.path(), &answer);
+    let asked = Asked {
+        method,
+        uri,
+        headers,
+        body: body.into(),
+    };
+    let answer = server.ask(&asked).await;
+    let (method, path) = (&asked.method, asked.uri.path());
+    well_formed(method, path, &answer);
     if let Some(location) = answer.header("location") {
         memory.location = location.to_owned();
     }
@@ -156,7 +101,7 @@ where
         memory.entity_tag = entity_tag.to_owned();
     }
     if answer.status == 201 {
-        created(app, &method, uri.path(), &answer, body.as_bytes()).await;
+        created(server, method, path, &answer, &asked.body).await;
     }
 }
 
@@ -200,12 +145,15 @@ fn well_formed(method: &Method, path: &str, answer: &Answer) {
 }
 
 /// What was answered 201 is there, under the digest that it hashes to.
-async fn created<S>(app: &S, method: &Method, path: &str, answer: &Answer, body: &[u8])
-where
-    S: Service<actix_http::Request, Response = ServiceResponse, Error = actix_web::Error>,
-{
+async fn created(
+    server: &Server<impl Application>,
+    method: &Method,
+    path: &str,
+    answer: &Answer,
+    body: &[u8],
+) {
     let location = answer.header("location").expect("where it is");
-    let there = get(app, location).await;
+    let there = server.get(location).await;
     assert_eq!(there.status, 200, "{method} {path} told of {location}");
     let digest =
         Digest::parse(answer.header("docker-content-digest").expect("its digest")).expect("a digest");
@@ -214,7 +162,9 @@ where
         "{location} is of {digest}"
     );
     assert!(digest.matches(&there.body), "{location}");
-    if path.contains("/manifests/") {
+    // A repository may have any of the routes' words in its name.
+    let decoded = path_of(path).expect("a path");
+    if let Some(RawRoute::Manifest(..)) = RawRoute::parse(&decoded) {
         assert_eq!(there.body, body, "{location}");
     }
 }
@@ -235,24 +185,22 @@ fn promises_hold(registry: &Registry, deleted: bool) {
 }
 
 /// Every repository of the catalogue has its tags, whole and in pages, and every tag has its manifest.
-async fn everything_is_served<S>(app: &S, read_only: bool)
-where
-    S: Service<actix_http::Request, Response = ServiceResponse, Error = actix_web::Error>,
-{
-    let catalogue = get(app, "/v2/_catalog").await.json();
+async fn everything_is_served(server: &Server<impl Application>) {
+    let catalogue = server.get("/v2/_catalog").await.json();
     for name in catalogue["repositories"].as_array().expect("repositories") {
-        assert!(!read_only, "a registry that is read-only took something");
+        let can = server.registry.capabilities();
+        assert!(!can.read_only, "a registry that is read-only took something");
         let name = name.as_str().expect("a name");
-        let listed = get(app, &format!("/v2/{name}/tags/list")).await;
+        let listed = server.get(&format!("/v2/{name}/tags/list")).await;
         well_formed(&Method::GET, name, &listed);
         if listed.status != 200 {
             continue;
         }
         let tags = listed.json()["tags"].as_array().expect("tags").clone();
-        assert_eq!(in_pages(app, name).await, tags);
+        assert_eq!(in_pages(server, name).await, tags);
         for tag in tags {
             let tag = tag.as_str().expect("a tag");
-            let manifest = get(app, &format!("/v2/{name}/manifests/{tag}")).await;
+            let manifest = server.get(&format!("/v2/{name}/manifests/{tag}")).await;
             assert_eq!(manifest.status, 200, "{name}:{tag} leads nowhere");
             well_formed(&Method::GET, tag, &manifest);
         }
@@ -260,14 +208,11 @@ where
 }
 
 /// The tags, one a page.
-async fn in_pages<S>(app: &S, name: &str) -> Vec<Value>
-where
-    S: Service<actix_http::Request, Response = ServiceResponse, Error = actix_web::Error>,
-{
+async fn in_pages(server: &Server<impl Application>, name: &str) -> Vec<Value> {
     let mut target = format!("/v2/{name}/tags/list?n=1");
     let mut tags = Vec::new();
     loop {
-        let page = get(app, &target).await;
+        let page = server.get(&target).await;
         let listed = page.json()["tags"].as_array().expect("tags").clone();
         assert!(listed.len() <= 1, "{target}");
         tags.extend(listed);

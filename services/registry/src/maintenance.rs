@@ -99,7 +99,7 @@ pub fn spawn(config: &Config, registry: &Registry, totals: &Totals) -> Vec<JoinH
     tasks
 }
 
-/// Begins to remove what processes that were killed left half written, and to keep room back for collecting garbage: once, beside
+/// Begins to remove what processes that were killed left half written, and to keep room back for taking things away: once, beside
 /// the first requests, because all folders are looked through. `held` is kept until that is over.
 pub fn tidy(registry: &Registry, held: impl Send + 'static) -> JoinHandle<()> {
     let registry = registry.clone();
@@ -111,12 +111,16 @@ pub fn tidy(registry: &Registry, held: impl Send + 'static) -> JoinHandle<()> {
             }
             Err(error) => log::error!("what an earlier process left half written cannot be removed: {error}"),
         }
-        if let Err(error) = registry.lay_reserve() {
-            log::warn!("no room is kept back for collecting garbage: {error}");
-        }
+        keep_room_back(&registry);
         drop(registry);
         drop(held);
     })
+}
+
+fn keep_room_back(registry: &Registry) {
+    if let Err(error) = registry.lay_reserves() {
+        log::warn!("no room is kept back for collecting garbage or for deletes: {error}");
+    }
 }
 
 /// Runs blocking work at intervals, the first time after one of them.
@@ -149,6 +153,9 @@ fn purge(registry: &Registry, dry_run: bool) {
             verb(dry_run)
         ),
         Err(error) => log::error!("abandoned uploads cannot be purged: {error}"),
+    }
+    if !dry_run {
+        keep_room_back(registry);
     }
 }
 

@@ -12,7 +12,11 @@ use std::{
     sync::Arc,
     time::{Duration, SystemTime},
 };
-use support::{Request, Server, complete, image, index};
+use support::{
+    Request, Server, complete,
+    faulty::{Fault, Faulty},
+    image, index,
+};
 
 /// Long after everything in a test was pushed.
 fn later() -> SystemTime {
@@ -444,6 +448,95 @@ fn the_room_that_is_kept_back_is_given_up_for_garbage_alone_and_kept_back_again(
 }
 
 #[test]
+fn a_delete_that_finds_no_room_takes_what_is_kept_back_for_deletes_and_leaves_the_rest() {
+    const NO_ROOM: i32 = 28;
+    let folder = tempfile::tempdir().unwrap();
+    let inner = Arc::new(Filesystem::open(folder.path(), Durability::None).unwrap());
+    let (storage, faults) = Faulty::new(inner);
+    let server = Server::on(storage, complete(), Limits::default());
+    server.registry.lay_reserves().unwrap();
+    let [collections, deletes] =
+        ["reserve", "reserve-for-deletes"].map(|reserve| folder.path().join(reserve));
+    let size = |reserve: &Path| std::fs::metadata(reserve).unwrap().len();
+    let usual = size(&deletes);
+    let mark = |reserve: &Path| {
+        // One that is told from another.
+        std::fs::write(reserve, vec![7; usize::try_from(usual).unwrap() + 1]).unwrap();
+    };
+    mark(&collections);
+    let layer = Digest::sha256(b"layer");
+    let manifest = server.push_image("a", "v", b"layer").0;
+    for path in [
+        "/v2/a/manifests/v".to_owned(),
+        format!("/v2/a/manifests/{manifest}"),
+        format!("/v2/a/blobs/{layer}"),
+    ] {
+        let mut taken = 0;
+        for operation in 0.. {
+            server.push_image("a", "v", b"layer");
+            mark(&deletes);
+            faults.set(Fault::Once(operation, NO_ROOM));
+            let deleted = server.send(Request::new("DELETE", &path)).status;
+            let is_over = faults.failed().is_none();
+            faults.set(Fault::None);
+            let is_taken = size(&deletes) == usual;
+            if is_taken {
+                assert_eq!(deleted, 202, "{path}, operation {operation}");
+                taken += 1;
+            }
+            assert_eq!(
+                server.get(&path).status,
+                if deleted == 202 { 404 } else { 200 },
+                "{path}, operation {operation}"
+            );
+            if is_over {
+                assert_eq!((deleted, is_taken), (202, false), "{path}");
+                break;
+            }
+        }
+        assert!(taken > 0, "{path}");
+    }
+    assert_eq!(size(&collections), usual + 1);
+}
+
+#[test]
+fn a_delete_beside_a_collection_leaves_it_to_that_to_keep_room_back_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let inner = Arc::new(Filesystem::open(folder.path(), Durability::None).unwrap());
+    let (storage, faults) = Faulty::new(inner);
+    let server = Server::on(storage, complete(), Limits::default());
+    server.registry.lay_reserves().unwrap();
+    let deletes = folder.path().join("reserve-for-deletes");
+    let (_, body) = server.push_image("a", "kept", b"kept");
+    server.push_blob("a", b"garbage");
+    let delete = || {
+        // Whichever of its operations it is that finds no room.
+        for operation in 0..10 {
+            let pushed = server.push_manifest("a", "v", media_type::OCI_MANIFEST, &body);
+            assert_eq!(pushed.status, 201);
+            faults.set(Fault::Once(operation, 28));
+            untag(&server, "v");
+            faults.set(Fault::None);
+        }
+    };
+    delete();
+    assert!(deletes.exists(), "nothing else is under way");
+    let how = Collect {
+        dry_run: false,
+        uploads: false,
+        now: later(),
+    };
+    let mut gone = 0;
+    let collected = server.registry.collect_garbage(how, &mut |_| {
+        gone += 1;
+        delete();
+        assert!(!deletes.exists(), "it would take the room of the collection");
+    });
+    assert!(collected.is_ok() && gone > 0);
+    assert!(deletes.exists());
+}
+
+#[test]
 fn a_read_only_registry_collects_nothing_and_keeps_no_room_back() {
     let folder = tempfile::tempdir().unwrap();
     let storage = Filesystem::open(folder.path(), Durability::None).unwrap();
@@ -458,6 +551,6 @@ fn a_read_only_registry_collects_nothing_and_keeps_no_room_back() {
         now: later(),
     };
     assert!(registry.collect_garbage(how, &mut |_| {}).is_err());
-    assert!(registry.lay_reserve().is_err());
+    assert!(registry.lay_reserves().is_err());
     assert!(!folder.path().join("reserve").exists());
 }

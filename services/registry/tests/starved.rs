@@ -213,11 +213,18 @@ fn fill(path: &Path) {
     }
 }
 
-/// What the registry keeps back on a disk at least, so that a collection can write down what it takes away, in bytes.
+/// What the registry keeps back on a disk at least, twice, so that what takes something away can be written down, in bytes.
 const RESERVE_BYTES: u64 = 2 << 20;
 
-fn has_reserve(storage: &Path) -> bool {
-    fs::metadata(storage.join("reserve")).is_ok_and(|file| file.blocks() * 512 >= RESERVE_BYTES)
+/// For collections, and for deletes.
+const RESERVES: [&str; 2] = ["reserve", "reserve-for-deletes"];
+
+fn is_kept(storage: &Path, reserve: &str) -> bool {
+    fs::metadata(storage.join(reserve)).is_ok_and(|file| file.blocks() * 512 >= RESERVE_BYTES)
+}
+
+fn has_reserves(storage: &Path) -> bool {
+    RESERVES.iter().all(|reserve| is_kept(storage, reserve))
 }
 
 /// A disk with four blobs that nothing reaches, and without room for a single byte.
@@ -232,12 +239,12 @@ impl FullDisk {
     /// As for [`SmallDisk::mount`]; and the registry that has filled the disk.
     fn new() -> Option<(FullDisk, Served)> {
         let full = FullDisk {
-            disk: SmallDisk::mount(16 * MIB)?,
+            disk: SmallDisk::mount(20 * MIB)?,
             blobs: (1..5).map(|number| content(number, 2 * MIB)).collect(),
             refused: content(9, 2 * MIB),
         };
         let served = Served::start(&full.storage(), "");
-        until(|| has_reserve(&full.storage()), "keep room back");
+        until(|| has_reserves(&full.storage()), "keep room back");
         for bytes in &full.blobs {
             served.push(bytes).expect(201);
         }
@@ -260,7 +267,7 @@ impl FullDisk {
             served.get(&blob_path(&self.refused)).expect(200).body,
             self.refused
         );
-        until(|| has_reserve(&self.storage()), "keep room back again");
+        until(|| has_reserves(&self.storage()), "keep room back again");
         served.stop_and_verify();
     }
 }
@@ -271,25 +278,63 @@ fn a_full_disk_has_room_again_after_collecting_garbage_however_the_registry_ende
         let Some((full, served)) = FullDisk::new() else {
             return;
         };
-        // To take away is a record, too: there may be no room for it, and then nothing has changed.
-        let deleted = Request::new("DELETE", &blob_path(&full.blobs[0])).send(served.address);
-        let expected = match deleted.status {
-            202 => 404,
-            507 => 200,
-            other => panic!("{other}: {}", deleted.text()),
-        };
-        assert_eq!(served.get(&blob_path(&full.blobs[0])).status, expected);
-        for bytes in &full.blobs[1..] {
+        for bytes in &full.blobs {
             assert_eq!(&served.get(&blob_path(bytes)).expect(200).body, bytes);
         }
         end(served);
         let told = command("gc --dry-run", &full.storage());
-        assert!(told.status.success() && has_reserve(&full.storage()), "{told:?}");
+        assert!(told.status.success() && has_reserves(&full.storage()), "{told:?}");
         let collected = command("gc", &full.storage());
         assert!(collected.status.success(), "{collected:?}");
-        assert!(has_reserve(&full.storage()));
+        assert!(has_reserves(&full.storage()));
         full.has_room_again(Served::start(&full.storage(), ""));
     }
+}
+
+#[test]
+fn on_a_full_disk_everything_can_be_deleted_and_then_collected_however_the_registry_ended() {
+    for end in [Served::stop, Served::kill] {
+        let Some((full, served)) = FullDisk::new() else {
+            return;
+        };
+        // The next process has no log yet, and after a kill it has a table to write before its first record.
+        end(served);
+        fill(&full.disk.0.path().join("more"));
+        let served = Served::start(&full.storage(), "");
+        for bytes in &full.blobs {
+            let deleted = Request::new("DELETE", &blob_path(bytes)).send(served.address);
+            deleted.expect(202);
+            assert_eq!(served.get(&blob_path(bytes)).status, 404);
+            assert!(!is_kept(&full.storage(), RESERVES[1]), "there was other room");
+        }
+        // Others may take what the deletes have left, but not what is the collection's.
+        served.push(&content(10, MIB)).expect(201);
+        fill(&full.disk.0.path().join("yet more"));
+        served.stop();
+        assert!(is_kept(&full.storage(), RESERVES[0]));
+        let collected = command("gc", &full.storage());
+        assert!(collected.status.success(), "{collected:?}");
+        full.has_room_again(Served::start(&full.storage(), ""));
+    }
+}
+
+#[test]
+fn room_is_kept_back_again_when_uploads_are_purged_next() {
+    let Some((full, served)) = FullDisk::new() else {
+        return;
+    };
+    served.stop();
+    for reserve in RESERVES {
+        fs::remove_file(full.storage().join(reserve)).unwrap();
+    }
+    let filler = full.disk.0.path().join("more");
+    fill(&filler);
+    let settings = "export REGISTRY_STORAGE_MAINTENANCE_UPLOADPURGING_INTERVAL=1s;";
+    let served = Served::start(&full.storage(), settings);
+    assert!(!has_reserves(&full.storage()));
+    fs::remove_file(filler).unwrap();
+    until(|| has_reserves(&full.storage()), "keep room back again");
+    served.stop_and_verify();
 }
 
 #[test]
@@ -319,17 +364,21 @@ fn a_registry_starts_and_serves_on_a_disk_that_has_no_room_to_keep_back() {
         return;
     };
     served.stop();
-    fs::remove_file(full.storage().join("reserve")).unwrap();
+    for reserve in RESERVES {
+        fs::remove_file(full.storage().join(reserve)).unwrap();
+    }
     fill(&full.disk.0.path().join("more"));
     let served = Served::start(&full.storage(), "");
     for bytes in &full.blobs {
         assert_eq!(&served.get(&blob_path(bytes)).expect(200).body, bytes);
     }
     served.stop();
-    assert!(!full.storage().join("reserve").exists());
+    for reserve in RESERVES {
+        assert!(!full.storage().join(reserve).exists());
+    }
     fs::remove_file(full.disk.0.path().join("more")).unwrap();
     let served = Served::start(&full.storage(), "");
-    until(|| has_reserve(&full.storage()), "keep room back");
+    until(|| has_reserves(&full.storage()), "keep room back");
     served.stop_and_verify();
 }
 

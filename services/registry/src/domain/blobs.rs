@@ -185,7 +185,7 @@ impl Registry {
                 digest: *digest,
             });
         }
-        let removed = self.storage().commit(&[Change::Remove(key)]);
+        let removed = self.commit_deletion(&[Change::Remove(key)]);
         self.0.blobs.remove(&(name.clone(), *digest));
         Ok(removed?)
     }

@@ -9,11 +9,10 @@
 //!
 //! Source: Proposal E, "Garbage Collection".
 
-use super::{Abandoned, Purged, Registry, Result, graph::Graph, manifests::removal};
-use crate::storage::{Change, Key, Storage};
+use super::{Abandoned, Purged, Registry, Result, graph::Graph, manifests::removal, reserves::RoomToCollect};
+use crate::storage::{Change, Key};
 use oci::{Digest, RepositoryName};
 use std::{
-    cell::Cell,
     collections::{BTreeSet, HashSet},
     time::SystemTime,
 };
@@ -92,39 +91,6 @@ impl Linked {
     }
 }
 
-/// The store's reserve during a collection. It is given up before the first thing goes, and not at all if nothing does: others who
-/// write might take its room. When this is dropped, it is laid again, if it was given up or had not been there.
-struct Reserve<'a> {
-    storage: &'a dyn Storage,
-    is_given_up: Cell<bool>,
-}
-
-impl<'a> Reserve<'a> {
-    fn of(storage: &'a dyn Storage) -> Reserve<'a> {
-        Reserve {
-            storage,
-            is_given_up: Cell::new(false),
-        }
-    }
-
-    /// There may be room enough without it, so that what fails is only told.
-    fn give_up(&self) {
-        if !self.is_given_up.replace(true)
-            && let Err(error) = self.storage.give_up_reserve()
-        {
-            log::warn!("the room that is kept back for collecting garbage cannot be given up: {error}");
-        }
-    }
-}
-
-impl Drop for Reserve<'_> {
-    fn drop(&mut self) {
-        if let Err(error) = self.storage.lay_reserve() {
-            log::warn!("no room is kept back for the next collection of garbage: {error}");
-        }
-    }
-}
-
 impl Registry {
     /// Collects garbage; `each` is told of everything that goes. One collection runs at a time.
     ///
@@ -139,7 +105,7 @@ impl Registry {
             collected.uploads =
                 self.purge_uploads(how, &mut |upload| each(&Garbage::Upload(upload.clone())))?;
         }
-        let reserve = (!how.dry_run).then(|| Reserve::of(self.storage()));
+        let reserve = (!how.dry_run).then(|| RoomToCollect::of(self));
         if reserve.is_some() {
             self.storage().remove_leftovers()?;
         }
@@ -196,24 +162,18 @@ impl Registry {
         Ok(self.storage().remove_leftovers()?)
     }
 
-    /// Has the store keep back the room that a collection needs on a full disk.
-    ///
-    /// # Errors
-    /// The registry is read-only, there is no room, or the store failed.
-    pub fn lay_reserve(&self) -> Result<()> {
-        self.require_writable()?;
-        // Else the room that a collection has just given up would be taken from it.
-        let _alone = self.0.locks.collect();
-        Ok(self.storage().lay_reserve()?)
-    }
-
     fn is_old(&self, time: Option<SystemTime>, how: Collect) -> bool {
         time.is_some_and(|time| how.now.duration_since(time).unwrap_or_default() >= self.0.limits.garbage_age)
     }
 
     /// Takes away places among referrers whose manifest is not there, and no list shows them: a push that was cut off has made
     /// them, or a deletion has not come to them.
-    fn remove_unfinished(&self, name: &RepositoryName, how: Collect, reserve: &Reserve<'_>) -> Result<()> {
+    fn remove_unfinished(
+        &self,
+        name: &RepositoryName,
+        how: Collect,
+        reserve: &RoomToCollect<'_>,
+    ) -> Result<()> {
         let unfinished = |place: (Digest, Digest)| -> Result<Option<Key>> {
             let key = Key::Referrer(name.clone(), place.0, place.1);
             let has_manifest = self
@@ -265,7 +225,7 @@ impl Registry {
         &self,
         name: &RepositoryName,
         how: Collect,
-        reserve: Option<&Reserve<'_>>,
+        reserve: Option<&RoomToCollect<'_>>,
     ) -> Result<Doomed> {
         let mut graph = Graph::default();
         let doomed = self.doomed(name, &mut graph, how)?;

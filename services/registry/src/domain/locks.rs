@@ -3,13 +3,16 @@
 //! Three kinds, always taken in this order: a repository (shared by pushes, alone by deletes of manifests and blobs, so that
 //! no push relies on content that is just going away, and what memory knows changes in the order in which storage does);
 //! tags (one change at a time, so that conditions hold); contents (leased while something is made to reach them, so that
-//! garbage collection leaves them alone; nobody waits for a lease, so it may be taken first).
+//! garbage collection leaves them alone; nobody waits for a lease, so it may be taken first). Who deletes on a full disk is alone
+//! in that, taken last of all.
 
 use oci::{Digest, RepositoryName, Tag};
 use std::{
     collections::{HashMap, HashSet},
     hash::{BuildHasher, RandomState},
-    sync::{Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{
+        Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError,
+    },
 };
 
 const REPOSITORY_STRIPES: usize = 64;
@@ -21,6 +24,7 @@ pub(super) struct Locks {
     tag_freed: Condvar,
     leases: Mutex<Leases>,
     collection: Mutex<()>,
+    full_disk: Mutex<()>,
 }
 
 #[derive(Default)]
@@ -39,6 +43,7 @@ impl Default for Locks {
             tag_freed: Condvar::new(),
             leases: Mutex::default(),
             collection: Mutex::default(),
+            full_disk: Mutex::default(),
         }
     }
 }
@@ -92,6 +97,20 @@ impl Locks {
     /// One garbage collection at a time.
     pub(super) fn collect(&self) -> MutexGuard<'_, ()> {
         lock(&self.collection)
+    }
+
+    /// As [`Locks::collect`], for who must not wait for a collection, as that may wait for it.
+    pub(super) fn collect_unless_under_way(&self) -> Option<MutexGuard<'_, ()>> {
+        match self.collection.try_lock() {
+            Ok(alone) => Some(alone),
+            Err(TryLockError::Poisoned(error)) => Some(error.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    /// One at a time has the room that is kept back for deletes.
+    pub(super) fn delete_on_full_disk(&self) -> MutexGuard<'_, ()> {
+        lock(&self.full_disk)
     }
 
     /// Begins to note every content that is leased or will be, until the returned value is dropped.

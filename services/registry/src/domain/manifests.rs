@@ -194,9 +194,7 @@ impl Registry {
                 reference: tag.clone().into(),
             });
         }
-        let removed = self
-            .storage()
-            .commit(&[Change::Remove(Key::Tag(name.clone(), tag.clone()))]);
+        let removed = self.commit_deletion(&[Change::Remove(Key::Tag(name.clone(), tag.clone()))]);
         if removed.is_ok() {
             self.remember_tag(name, tag, None);
         } else {
@@ -234,7 +232,7 @@ impl Registry {
             .map(|tag| Change::Remove(Key::Tag(name.clone(), tag.clone())))
             .collect();
         changes.extend(removal(name, digest, subjects.as_deref().unwrap_or_default()));
-        let committed = self.storage().commit(&changes);
+        let committed = self.commit_deletion(&changes);
         self.0.manifests.remove(&(name.clone(), *digest));
         if committed.is_ok() {
             for tag in &tags {

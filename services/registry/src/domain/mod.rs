@@ -18,6 +18,7 @@ mod manifests;
 mod purge;
 mod push;
 mod referrers;
+mod reserves;
 mod session_id;
 mod sessions;
 mod shares;

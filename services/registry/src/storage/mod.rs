@@ -74,6 +74,15 @@ pub enum Durability {
     None,
 }
 
+/// What room is kept back for: see [`Storage::lay_reserve`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reserve {
+    /// Garbage collections.
+    Collection,
+    /// What clients delete.
+    Deletes,
+}
+
 /// What the file system says of a file at one moment. While two moments' are equal and not [`FileState::is_fresh`], nobody
 /// changed the file through the file system between them; what the disk itself does to its bytes does not show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -422,8 +431,8 @@ pub trait Storage: Contents + Records + Uploads + Send + Sync {
     /// [`Storage::give_up_reserve`]. A reserve that is there stays as it is. A store that cannot run out of room needs none.
     ///
     /// # Errors
-    /// There is no room to keep, or the store cannot be written. No part of a reserve is left then.
-    fn lay_reserve(&self) -> Result<()> {
+    /// There is no room to keep, or the store cannot be written. No part of this reserve is left then.
+    fn lay_reserve(&self, _reserve: Reserve) -> Result<()> {
         Ok(())
     }
 
@@ -431,7 +440,7 @@ pub trait Storage: Contents + Records + Uploads + Send + Sync {
     ///
     /// # Errors
     /// The store cannot be written.
-    fn give_up_reserve(&self) -> Result<()> {
+    fn give_up_reserve(&self, _reserve: Reserve) -> Result<()> {
         Ok(())
     }
 }

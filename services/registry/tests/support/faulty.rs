@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use oci::{Algorithm, Digest, RepositoryName, Tag};
 use registry::storage::{
-    Change, Content, Contents, FileState, Key, Records, Result, Storage, StorageError, StoredUpload,
+    Change, Content, Contents, FileState, Key, Records, Reserve, Result, Storage, StorageError, StoredUpload,
     UploadKey, UploadWriter, Uploads,
 };
 use std::{
@@ -309,14 +309,14 @@ impl Storage for Faulty {
         self.inner.remove_leftovers()
     }
 
-    fn lay_reserve(&self) -> Result<()> {
-        self.faults.step("lay the reserve")?;
-        self.inner.lay_reserve()
+    fn lay_reserve(&self, reserve: Reserve) -> Result<()> {
+        self.faults.step("lay a reserve")?;
+        self.inner.lay_reserve(reserve)
     }
 
-    fn give_up_reserve(&self) -> Result<()> {
-        self.faults.step("give up the reserve")?;
-        self.inner.give_up_reserve()
+    fn give_up_reserve(&self, reserve: Reserve) -> Result<()> {
+        self.faults.step("give up a reserve")?;
+        self.inner.give_up_reserve(reserve)
     }
 }
 

@@ -8,6 +8,7 @@
 //! aside/                                      contents that did not match their digest, and damaged parts of the ledger
 //! unsynced                                    there since a process wrote without durability
 //! reserve                                     room that a garbage collection gives up while it removes
+//! reserve-for-deletes                         room that the first delete gives up that finds no other
 //! ```
 //!
 //! A small push is thus one write to the ledger's log and one sync, which concurrent pushes share. A file of `blobs` is written
@@ -26,7 +27,7 @@ mod tests;
 mod uploads;
 
 use super::{
-    Durability, Result, Storage, StorageError, disk,
+    Durability, Reserve, Result, Storage, StorageError, disk,
     ledger::{Ledger, Settings},
 };
 use names::Names;
@@ -251,13 +252,13 @@ impl Storage for Filesystem {
             .sum()
     }
 
-    fn lay_reserve(&self) -> Result<()> {
-        let path = self.layout.reserve();
+    fn lay_reserve(&self, reserve: Reserve) -> Result<()> {
+        let path = self.layout.reserve(reserve);
         reserve::lay(&path).map_err(|source| self.error("lay", &path, source))
     }
 
-    fn give_up_reserve(&self) -> Result<()> {
-        let path = self.layout.reserve();
+    fn give_up_reserve(&self, reserve: Reserve) -> Result<()> {
+        let path = self.layout.reserve(reserve);
         found(disk::remove(&path))
             .map(|_| ())
             .map_err(|source| self.error("give up", &path, source))

@@ -1,6 +1,6 @@
 //! Which file holds what. The only place that knows the layout of the folder.
 
-use crate::storage::UploadKey;
+use crate::storage::{Reserve, UploadKey};
 use oci::{Algorithm, Digest, RepositoryName};
 use std::path::{Path, PathBuf};
 
@@ -41,8 +41,11 @@ impl Layout {
     }
 
     /// Room that is kept back.
-    pub(super) fn reserve(&self) -> PathBuf {
-        self.root.join("reserve")
+    pub(super) fn reserve(&self, reserve: Reserve) -> PathBuf {
+        self.root.join(match reserve {
+            Reserve::Collection => "reserve",
+            Reserve::Deletes => "reserve-for-deletes",
+        })
     }
 
     /// Where what is damaged is put.

@@ -6,8 +6,8 @@ use super::found;
 use crate::storage::disk;
 use std::{io, os::unix::fs::MetadataExt, path::Path};
 
-/// The length of the file. A collection may have to write so much before anything goes: if the process before was killed, the 2 MiB
-/// that the ledger held in memory, as a table; then the first removals.
+/// The length of the file. So much may have to be written before anything goes: if the process before was killed, the 2 MiB that the
+/// ledger held in memory, as a table; then the first removals.
 pub(super) const RESERVE_BYTES: u64 = 3 << 20;
 
 /// The unit of [`MetadataExt::blocks`], whatever the file system's own is.

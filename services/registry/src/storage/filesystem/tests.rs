@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::storage::{
-    Change, Contents, Key, Records, StoredUpload, UploadKey, Uploads,
+    Change, Contents, Key, Records, Reserve, StoredUpload, UploadKey, Uploads,
     disk::trial::{Chance, Fault, Trial, folder, rounds},
 };
 use bytes::Bytes;
@@ -196,13 +196,13 @@ fn a_file_that_is_being_written_is_no_leftover_however_old_it_is() {
 fn a_reserve_is_whole_or_not_there_whichever_operation_fails() {
     let folder = folder();
     let store = open(folder.path());
-    let path = store.layout.reserve();
+    let path = store.layout.reserve(Reserve::Collection);
     let trial = Trial::new(folder.path());
     let room = || fs::metadata(&path).map_or(0, |file| file.blocks() * 512);
     for error in ERRORS {
         for number in 1.. {
             trial.set(Some(Fault::Once(number, error)));
-            let laid = store.lay_reserve();
+            let laid = store.lay_reserve(Reserve::Collection);
             let is_over = trial.failed().is_none();
             trial.set(None);
             assert_eq!((laid.is_ok(), path.exists()), (is_over, is_over));
@@ -213,11 +213,13 @@ fn a_reserve_is_whole_or_not_there_whichever_operation_fails() {
         }
         assert!(room() >= reserve::RESERVE_BYTES);
         trial.set(Some(Fault::Once(1, error)));
-        assert!(store.give_up_reserve().is_err());
+        assert!(store.give_up_reserve(Reserve::Collection).is_err());
         trial.set(None);
         assert!(path.exists());
-        store.give_up_reserve().expect("room");
-        store.give_up_reserve().expect("none there is no error");
+        store.give_up_reserve(Reserve::Collection).expect("room");
+        store
+            .give_up_reserve(Reserve::Collection)
+            .expect("none there is no error");
         assert!(!path.exists());
     }
 }
@@ -226,14 +228,14 @@ fn a_reserve_is_whole_or_not_there_whichever_operation_fails() {
 fn a_reserve_without_its_room_is_laid_again_and_one_that_has_it_stays() {
     let folder = folder();
     let store = open(folder.path());
-    let path = store.layout.reserve();
+    let path = store.layout.reserve(Reserve::Collection);
     let copy = fs::File::create(&path).expect("a file");
     copy.set_len(reserve::RESERVE_BYTES).expect("a hole");
     let state = || fs::metadata(&path).expect("a reserve");
     assert_eq!(state().blocks(), 0);
-    store.lay_reserve().expect("room");
+    store.lay_reserve(Reserve::Collection).expect("room");
     assert!(state().blocks() * 512 >= reserve::RESERVE_BYTES);
     fs::write(&path, vec![7; 4 << 20]).expect("another one");
-    store.lay_reserve().expect("it is there");
+    store.lay_reserve(Reserve::Collection).expect("it is there");
     assert_eq!(state().len(), 4 << 20);
 }
