@@ -120,6 +120,9 @@ fn write(mut receiving: Receiving, piece: Piece, is_silent: bool) -> domain::Res
 /// From this size on, a piece is worth another thread that hashes it.
 const BESIDE_BYTES: usize = 128 * 1024;
 
+/// After so many bytes a thread that hashes lets others go first: who reads meanwhile has waited for a processor long enough.
+const YIELD_BYTES: usize = 128 * 1024;
+
 /// How many pieces are hashed beside at once at the most. With more uploads than processors, another thread gains nothing.
 static BESIDE_AT_MOST: LazyLock<usize> =
     LazyLock::new(|| std::thread::available_parallelism().map_or(1, usize::from).min(8));
@@ -145,7 +148,10 @@ impl Beside {
             let is_mine = !begun.swap(true, Relaxed);
             let hashed = is_mine.then(|| {
                 let mut hasher = hasher;
-                hasher.update(&bytes);
+                for part in bytes.chunks(YIELD_BYTES) {
+                    hasher.update(part);
+                    std::thread::yield_now();
+                }
                 hasher
             });
             drop(bytes);
