@@ -23,12 +23,12 @@ pub struct Kind {
 pub const KINDS: [Kind; 4] = [
     Kind {
         name: "idle after an answer",
-        most_kib: 64.0,
+        most_kib: 24.0,
         begin: ask,
     },
     Kind {
         name: "in the middle of a head",
-        most_kib: 64.0,
+        most_kib: 32.0,
         begin: |stream| stream.write_all(b"GET /v2/ HTTP/1.1\r\nHost: localhost\r\nX-Half: "),
     },
     Kind {
