@@ -130,9 +130,14 @@ fn announced(request: &mut Request) -> Announced {
     if headers.contains_key(header::TRANSFER_ENCODING) {
         return Announced::Chunks;
     }
+    // With these the library takes all that comes for the body, whatever its length is said to be.
+    if headers.contains_key(header::UPGRADE) {
+        return Announced::Unknown;
+    }
     let length = headers.get(header::CONTENT_LENGTH);
     length
         .and_then(|length| length.to_str().ok()?.trim().parse().ok())
+        .filter(|length| *length > 0)
         .map_or(Announced::Unknown, Announced::Bytes)
 }
 
@@ -202,10 +207,9 @@ where
             .cloned()
             .unwrap_or_else(|| edge.ids.next());
         let announced = announced(&mut request);
-        let intake = Intake::watch(&mut request, edge.pace);
-        let turn = request
-            .conn_data::<Rc<Turns>>()
-            .map(|turns| turns.begin(announced));
+        let turns = request.conn_data::<Rc<Turns>>().cloned();
+        let turn = turns.as_ref().map(|turns| turns.begin(announced));
+        let intake = Intake::watch(&mut request, edge.pace, turns);
         let mut story = edge.story(&request, &id, intake.clone());
         if edge.auth.is_none()
             && let Some(response) = (edge.at_once)(request.head())

@@ -25,6 +25,8 @@ use tokio::time::Instant;
 pub struct Turns {
     stage: Cell<Stage>,
     under_way: Cell<u32>,
+    /// Whether the body of the last request was read to what the library takes for its end.
+    body_is_read: Cell<bool>,
     /// When the last answer was handed over; `None` before the first.
     rests_since: Cell<Option<Instant>>,
     /// What came and is not to be handed over yet.
@@ -48,7 +50,7 @@ enum Stage {
     All,
 }
 
-/// The last line of a part of a head, or of trailers.
+/// The last line of a part of a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Line {
     /// Empty, as all before it, which count for nothing.
@@ -81,9 +83,10 @@ pub enum Announced {
 pub enum Rest {
     /// All that ever came was handed over, and was a request that is answered.
     Whole(Instant),
-    /// With the request that was answered more may have been handed over, or its body has not come yet.
+    /// With the request that was answered more may have been handed over, or nobody has read its body to the end: the library
+    /// may be about to close the connection.
     Unsure(Instant),
-    /// Something was handed over since the answer that is no whole head.
+    /// Something came since the answer that is no request yet, or none for the library.
     Heard(Instant),
 }
 
@@ -95,6 +98,7 @@ impl Turns {
     /// A request has begun.
     pub fn begin(self: &Rc<Turns>, body: Announced) -> Turn {
         self.under_way.set(self.under_way.get() + 1);
+        self.body_is_read.set(body == Announced::Bytes(0));
         self.stage.set(match (self.stage.get(), body) {
             (Stage::Given, Announced::Bytes(count)) => Stage::Body(count),
             (Stage::Given, Announced::Chunks) => Stage::Chunks(Place::BEGIN),
@@ -103,6 +107,11 @@ impl Turns {
         });
         self.wake();
         Turn(Rc::clone(self))
+    }
+
+    /// The body of the request that is under way was read to its end.
+    pub fn body_is_read(&self) {
+        self.body_is_read.set(true);
     }
 
     /// How many of these bytes, which come next, may be handed over now. They count as handed over.
@@ -174,16 +183,16 @@ impl Turns {
         }
     }
 
-    /// How the connection rests. `None` if a request is under way, if the next has come, or if none has ever been.
+    /// How the connection rests. `None` if a request is under way, or if none has ever been.
     pub fn rest(&self) -> Option<Rest> {
         let since = self.rests_since.get().filter(|_| self.under_way.get() == 0)?;
         if !self.held.borrow().is_empty() {
-            return None;
+            return Some(Rest::Heard(since));
         }
         Some(match self.stage.get() {
-            Stage::Head(Line::First) | Stage::Body(0) => Rest::Whole(since),
-            Stage::Head(_) | Stage::Given => Rest::Heard(since),
-            Stage::Body(_) | Stage::Chunks(_) | Stage::All => Rest::Unsure(since),
+            Stage::Head(Line::First) | Stage::Body(0) if self.body_is_read.get() => Rest::Whole(since),
+            Stage::Head(Line::Empty | Line::Text) | Stage::Given => Rest::Heard(since),
+            Stage::Head(Line::First) | Stage::Body(_) | Stage::Chunks(_) | Stage::All => Rest::Unsure(since),
         })
     }
 }
@@ -197,7 +206,7 @@ impl Drop for Turn {
     }
 }
 
-/// The bytes up to the end of a head or of trailers, whose last line so far was this; or the last line if they do not end here.
+/// The bytes up to the end of a head, whose last line so far was this; or the last line if it does not end here.
 ///
 /// A line ends with LF, as the library has it; a CR before that is none of the line's.
 fn empty_line(mut line: Line, bytes: &[u8]) -> Result<usize, Line> {
@@ -254,9 +263,9 @@ mod tests {
         assert!(turns.take_held(100).is_empty());
         assert_eq!(turns.rest(), None);
         drop(turn);
-        assert_eq!(turns.rest(), None);
+        assert!(matches!(turns.rest(), Some(Rest::Heard(_))));
         assert_eq!(turns.take_held(10), GET[..10]);
-        assert_eq!(turns.rest(), None);
+        assert!(matches!(turns.rest(), Some(Rest::Heard(_))));
         assert_eq!(turns.take_held(100), GET[10..]);
         drop(turns.begin(Announced::Bytes(0)));
         assert!(matches!(turns.rest(), Some(Rest::Whole(_))));
@@ -269,6 +278,7 @@ mod tests {
         let turn = turns.begin(Announced::Bytes(5));
         assert_eq!((turns.admit(b"abc"), turns.admit(b"deGET /")), (3, 2));
         assert_eq!(turns.admit(b"GET /"), 0);
+        turns.body_is_read();
         drop(turn);
         assert!(matches!(turns.rest(), Some(Rest::Whole(_))));
         assert_eq!(turns.admit(b"GET /"), 5);
@@ -282,7 +292,7 @@ mod tests {
         drop(turns.begin(Announced::Bytes(GET.len() as u64)));
         assert!(matches!(turns.rest(), Some(Rest::Unsure(_))));
         assert_eq!(turns.admit(GET), GET.len());
-        assert!(matches!(turns.rest(), Some(Rest::Whole(_))));
+        assert!(matches!(turns.rest(), Some(Rest::Unsure(_))));
         assert_eq!(turns.admit(&[GET, GET].concat()), GET.len());
     }
 
@@ -293,6 +303,7 @@ mod tests {
         let turn = turns.begin(Announced::Chunks);
         assert_eq!(turns.admit(b"3\r\nab"), 5);
         assert_eq!(turns.admit(&[b"c\r\n0\r\n\r\n", GET].concat()), 8);
+        turns.body_is_read();
         drop(turn);
         assert!(matches!(turns.rest(), Some(Rest::Whole(_))));
         assert_eq!(turns.admit(GET), GET.len());

@@ -149,6 +149,7 @@ impl<S> Lent<S> {
             paced: RefCell::new(paced),
             turns: Rc::default(),
             parting: Cell::new(Parting::No),
+            is_writing: Cell::new(false),
         }))
     }
 
@@ -168,6 +169,8 @@ struct Connection<S> {
     paced: RefCell<Paced<S>>,
     turns: Rc<Turns>,
     parting: Cell<Parting>,
+    /// Whether the library has something to write for which there is no room yet.
+    is_writing: Cell<bool>,
 }
 
 /// How far the library is with parting from a connection.
@@ -256,8 +259,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     Rest::Heard(since) => (since + rests.next + rests.head, Parting::Closing),
                 };
                 match self.parting.get() {
+                    // The client has its pace, and the library may have to close the connection then.
+                    Parting::No if self.is_writing.get() => return Poll::Pending,
                     Parting::No => ready!(alarm.poll(at, context)),
-                    // It still writes, for which the client has its pace.
                     Parting::Asked | Parting::Told => return Poll::Pending,
                     Parting::Closing => {
                         ready!(alarm.poll(at + rests.closing, context));
@@ -268,9 +272,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
         })
         .await;
-        match self.parting.replace(Parting::No) {
-            Parting::Told => None,
-            Parting::No | Parting::Asked | Parting::Closing => Some(end),
+        match (self.parting.replace(Parting::No), end) {
+            (Parting::Told, Ok(())) => None,
+            (_, end) => Some(end),
         }
     }
 }
@@ -298,11 +302,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Lent<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Lent<S> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut *self.0.paced.borrow_mut()).poll_write(context, bytes)
+        let written = Pin::new(&mut *self.0.paced.borrow_mut()).poll_write(context, bytes);
+        self.0.is_writing.set(written.is_pending());
+        written
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.0.paced.borrow_mut()).poll_flush(context)
+        let flushed = Pin::new(&mut *self.0.paced.borrow_mut()).poll_flush(context);
+        self.0.is_writing.set(flushed.is_pending());
+        flushed
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

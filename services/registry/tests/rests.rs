@@ -161,6 +161,47 @@ fn a_body_that_nobody_waited_for_is_never_taken_for_a_request() {
 }
 
 #[test]
+fn a_connection_is_closed_as_its_answer_says() {
+    let registry = Registry::complete();
+    // All of these have come when they are answered, and nobody has read them.
+    let (short, long) = ([b'x'; 10].as_slice(), [b'x'; 50_000].as_slice());
+    let unread = |target: &str| Request::new("POST", target);
+    let requests = [
+        unread("/v2/").body(short).to_bytes("x"),
+        unread("/v2/").body(long).to_bytes("x"),
+        unread("/v2/app/nothing").body(short).chunked(7).to_bytes("x"),
+        // For the library none of these ends here.
+        with_chunks(b"+5\r\n\r\n"),
+        with_chunks(b"0x5\r\n\r\n"),
+        with_chunks(b"5\nhello\n0\n\n"),
+        with_chunks(b"0\r\n\n"),
+        with_chunks(b"0\r\nTrailer: 1\n\n"),
+        b"GET /v2/ HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nContent-Length: 5\r\n\r\nhello".to_vec(),
+        b"CONNECT x:1 HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n".to_vec(),
+    ];
+    for request in requests {
+        let mut sender = socket(registry.address());
+        sender.write_all(&request).unwrap();
+        let mut connection = Connection::over(sender.try_clone().unwrap(), "x");
+        let answer = connection.read(false).expect("an answer");
+        let sent = String::from_utf8_lossy(&request[..request.len().min(200)]);
+        assert_eq!(answer.header("connection"), Some("close"), "{sent}");
+        sleep(PAUSE);
+        // It may have closed the connection by now.
+        let _ = sender.write_all(b"GET /v2/evil/tags/list HTTP/1.1\r\nHost: x\r\n\r\n");
+        let _ = sender.shutdown(Shutdown::Write);
+        let rest = connection.read_to_end().unwrap_or_default();
+        assert_eq!(String::from_utf8_lossy(&rest), "", "{sent}");
+    }
+}
+
+/// A request with such a body that nobody reads.
+fn with_chunks(body: &[u8]) -> Vec<u8> {
+    let head = "POST /v2/app/nothing HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
+    [head.as_bytes(), body].concat()
+}
+
+#[test]
 fn a_connection_that_rests_serves_again_whatever_the_answer() {
     let folder = tempfile::tempdir().unwrap();
     let certificate = Certificate::in_folder(folder.path());

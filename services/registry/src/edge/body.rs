@@ -1,5 +1,6 @@
 //! The clock on request bodies, their counting, and what happens to those that nobody reads.
 
+use crate::framing::Turns;
 use actix_http::{BoxedPayloadStream, HttpMessage, Payload, Request, error::PayloadError, header};
 use bytes::Bytes;
 use futures_util::Stream;
@@ -48,7 +49,7 @@ pub(super) struct Intake(Rc<RefCell<WatchedBody>>);
 
 impl Intake {
     /// Puts the clock on a request's body. `None` if there is no body.
-    pub(super) fn watch(request: &mut Request, pace: Pace) -> Option<Intake> {
+    pub(super) fn watch(request: &mut Request, pace: Pace, turns: Option<Rc<Turns>>) -> Option<Intake> {
         let headers = request.headers();
         let no_length = headers
             .get(header::CONTENT_LENGTH)
@@ -58,6 +59,7 @@ impl Intake {
         }
         let intake = Intake(Rc::new(RefCell::new(WatchedBody {
             body: request.take_payload(),
+            turns,
             received: 0,
             pace,
             left: pace.patience,
@@ -85,6 +87,8 @@ impl Stream for Intake {
 /// A request's body whose sender must keep up its pace.
 struct WatchedBody {
     body: Payload,
+    /// Who is told of its end.
+    turns: Option<Rc<Turns>>,
     /// Bytes that were read.
     received: u64,
     pace: Pace,
@@ -106,9 +110,13 @@ impl WatchedBody {
             if let Some(waiting) = self.waiting.take() {
                 self.left = self.left.saturating_sub(waiting.since.elapsed());
             }
-            if let Some(Ok(bytes)) = &piece {
-                self.received += bytes.len() as u64;
-                self.left = self.pace.after(self.left, bytes.len());
+            match (&piece, &self.turns) {
+                (Some(Ok(bytes)), _) => {
+                    self.received += bytes.len() as u64;
+                    self.left = self.pace.after(self.left, bytes.len());
+                }
+                (None, Some(turns)) => turns.body_is_read(),
+                (Some(Err(_)), _) | (None, None) => {}
             }
             return Poll::Ready(piece);
         }

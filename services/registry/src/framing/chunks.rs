@@ -1,6 +1,5 @@
 //! Where a chunked body ends (RFC 9112, "Chunked Transfer Coding").
 
-use super::Line;
 use memchr::memchr;
 
 /// A place in a chunked body.
@@ -14,8 +13,22 @@ pub(super) enum Place {
     Data(u64),
     /// In the end of the line behind a chunk.
     DataEnd,
-    /// In the trailers, whose last line is this.
+    /// In the trailers.
     Trailers(Line),
+}
+
+/// A place in a line of the trailers. Other than in a head, such a line ends with CR and LF and with nothing less, as the library has
+/// it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Line {
+    /// At its beginning.
+    Begin,
+    /// Behind a CR at its beginning.
+    Empty,
+    /// Behind something else.
+    Text,
+    /// Behind a CR behind that.
+    TextEnd,
 }
 
 impl Place {
@@ -28,10 +41,14 @@ impl Place {
         while let Some(&byte) = bytes.get(at) {
             self = match self {
                 Place::Trailers(line) => {
-                    return match super::empty_line(line, &bytes[at..]) {
-                        Ok(count) => Ok(at + count),
-                        Err(line) => Err(Place::Trailers(line)),
-                    };
+                    at += 1;
+                    Place::Trailers(match (line, byte) {
+                        (Line::Empty, b'\n') => return Ok(at),
+                        (Line::TextEnd, b'\n') => Line::Begin,
+                        (Line::Begin, b'\r') => Line::Empty,
+                        (_, b'\r') => Line::TextEnd,
+                        _ => Line::Text,
+                    })
                 }
                 Place::Data(left) => {
                     let count = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len() - at);
@@ -44,7 +61,7 @@ impl Place {
                 Place::Size(size) | Place::Extension(size) if byte == b'\n' => {
                     at += 1;
                     match size {
-                        0 => Place::Trailers(Line::Empty),
+                        0 => Place::Trailers(Line::Begin),
                         size => Place::Data(size),
                     }
                 }
@@ -75,6 +92,15 @@ impl Place {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_of_the_trailers_that_ends_with_a_mere_lf_does_not_end() {
+        for trailers in ["\n", "A: 1\n\n", "A: 1\n\nB: 2\r\n", "\n\r\n", "A: 1\r\n\n"] {
+            let (body, end) = (format!("0\r\n{trailers}"), b"C: 3\r\n\r\n");
+            let place = Place::BEGIN.go_on(body.as_bytes()).expect_err("no end yet");
+            assert_eq!(place.go_on(end), Ok(end.len()), "{trailers:?}");
+        }
+    }
 
     #[test]
     fn a_body_ends_behind_its_trailers_however_it_is_cut() {
