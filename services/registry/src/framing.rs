@@ -168,9 +168,14 @@ impl Turns {
         }
     }
 
+    /// Whether anything is kept.
+    pub fn holds_any(&self) -> bool {
+        !self.held.borrow().is_empty()
+    }
+
     /// Whether anything is kept. If so, this reader is told when it may be handed over.
     pub fn holds(&self, context: &Context<'_>) -> bool {
-        let holds = !self.held.borrow().is_empty();
+        let holds = self.holds_any();
         if holds {
             *self.reader.borrow_mut() = Some(context.waker().clone());
         }
@@ -186,7 +191,7 @@ impl Turns {
     /// How the connection rests. `None` if a request is under way, or if none has ever been.
     pub fn rest(&self) -> Option<Rest> {
         let since = self.rests_since.get().filter(|_| self.under_way.get() == 0)?;
-        if !self.held.borrow().is_empty() {
+        if self.holds_any() {
             return Some(Rest::Heard(since));
         }
         Some(match self.stage.get() {

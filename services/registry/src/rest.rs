@@ -122,6 +122,9 @@ where
             while lent.0.rest(until, &rests.stopping).await? {
                 let served = Box::pin(http.call((lent.clone(), Protocol::Http1, peer)));
                 if let Some(end) = lent.0.serve(served, &rests).await {
+                    if end.is_ok() && lent.0.turns.holds_any() {
+                        let _ = timeout(rests.closing, lent.0.discard()).await;
+                    }
                     return end;
                 }
                 until = Instant::now() + rests.next;
@@ -234,6 +237,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         .await
     }
 
+    /// Takes in what the client sends behind its last request, to its end: else the system would tell it of a reset, and its own
+    /// would throw answers away that it has not read yet.
+    async fn discard(&self) {
+        poll_fn(|context| {
+            let mut space = [0; FIRST_BYTES];
+            loop {
+                let mut buffer = ReadBuf::new(&mut space);
+                let read = ready!(Pin::new(&mut *self.paced.borrow_mut()).poll_read(context, &mut buffer));
+                if read.is_err() || buffer.filled().is_empty() {
+                    return Poll::Ready(());
+                }
+            }
+        })
+        .await;
+    }
+
     /// Has the library serve until the connection rests. How it ended, if it did.
     async fn serve<E>(
         &self,
@@ -320,5 +339,102 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Lent<S> {
                 Pin::new(&mut *self.0.paced.borrow_mut()).poll_shutdown(context)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{edge::Pace, framing::Announced};
+    use actix_server::ServerBuilder;
+    use tokio::{
+        io::{AsyncReadExt, duplex},
+        time::sleep,
+    };
+
+    const GET: &[u8] = b"GET / HTTP/1.1\r\n\r\n";
+
+    fn rests() -> Rests {
+        Rests {
+            head: Duration::from_secs(60),
+            next: Duration::from_secs(60),
+            closing: Duration::from_secs(60),
+            stopping: ServerBuilder::new().graceful_shutdown_signal(),
+        }
+    }
+
+    /// A connection on which a request was answered, and its other end, which takes ten bytes before they are read.
+    fn answered() -> (Lent<tokio::io::DuplexStream>, tokio::io::DuplexStream) {
+        let (near, far) = duplex(10);
+        let pace = Pace {
+            patience: Duration::from_secs(60),
+            bytes_per_second: 0,
+        };
+        let lent = Lent::new(Paced::new(near, pace, None));
+        assert_eq!(lent.turns().admit(GET), GET.len());
+        drop(lent.turns().begin(Announced::Bytes(0)));
+        (lent, far)
+    }
+
+    /// As the library does it: reads whenever it may, and writes what it has left, before it ends where it has read an end.
+    fn library(
+        mut lent: Lent<tokio::io::DuplexStream>,
+        mut left: usize,
+    ) -> Pin<Box<impl Future<Output = Result<(), ()>>>> {
+        Box::pin(poll_fn(move |context| {
+            let mut space = [0; 16];
+            let mut buffer = ReadBuf::new(&mut space);
+            let read = Pin::new(&mut lent).poll_read(context, &mut buffer);
+            let has_ended = read.is_ready() && buffer.filled().is_empty();
+            while left > 0 {
+                let written = Pin::new(&mut lent).poll_write(context, &[7; 100][..left]);
+                let Poll::Ready(written) = written else {
+                    assert!(!has_ended, "it has read an end and still writes");
+                    return Poll::Pending;
+                };
+                left -= written.expect("it is open");
+            }
+            match has_ended {
+                true => Poll::Ready(Ok(())),
+                false => Poll::Pending,
+            }
+        }))
+    }
+
+    #[test]
+    fn a_connection_is_taken_back_when_it_is_quiet_and_not_while_the_library_writes() {
+        actix_rt::System::new().block_on(async {
+            let (lent, mut far) = answered();
+            let reader = actix_rt::spawn(async move {
+                // Long enough for a rest, had all been written.
+                sleep(2 * *QUIET.start()).await;
+                let mut came = [0; 100];
+                far.read_exact(&mut came).await.expect("all of it");
+                far
+            });
+            let end = lent.0.serve(library(lent.clone(), 100), &rests()).await;
+            assert_eq!(end, None, "it is open, and rests");
+            let mut far = reader.await.expect("a reader");
+            // And is served again.
+            far.write_all(b"G").await.expect("it is open");
+            let until = Instant::now() + Duration::from_secs(60);
+            let stopping = rests().stopping;
+            assert!(lent.0.rest(until, &stopping).await.expect("it is open"));
+        });
+    }
+
+    #[test]
+    fn a_connection_is_not_taken_back_from_a_library_that_has_failed() {
+        actix_rt::System::new().block_on(async {
+            let (lent, _far) = answered();
+            let mut lent_again = lent.clone();
+            let fails = Box::pin(async move {
+                let mut space = [0; 16];
+                assert_eq!(lent_again.read(&mut space).await.expect("an end"), 0);
+                Err::<(), _>("failed")
+            });
+            let end = lent.0.serve(fails, &rests()).await;
+            assert_eq!(end, Some(Err("failed")));
+        });
     }
 }

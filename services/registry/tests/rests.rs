@@ -234,6 +234,62 @@ fn a_connection_that_rests_serves_again_whatever_the_answer() {
 }
 
 #[test]
+fn what_is_sent_behind_a_last_request_takes_no_answer_away() {
+    let registry = Registry::complete();
+    let blob = vec![7; 1 << 20];
+    let path = format!("/v2/app/blobs/{}", registry.push_blob("app", &blob));
+    let get = |target: &str| Request::new("GET", target);
+    let mut pipeline = [get("/v2/"), get(&path), get("/v2/").header("Connection", "close")]
+        .map(|request| request.to_bytes("x"))
+        .concat();
+    // So many that they do not all fit what is read at once.
+    pipeline.extend(get("/v2/evil/tags/list").to_bytes("x").repeat(5_000));
+    let mut sender = socket(registry.address());
+    let mut connection = Connection::over(sender.try_clone().unwrap(), "x");
+    // They may find the connection closed.
+    let sends = std::thread::spawn(move || sender.write_all(&pipeline));
+    sleep(PAUSE);
+    connection.read(false).expect("the first answer").expect(200);
+    sleep(PAUSE);
+    assert!(connection.read(false).expect("the blob").expect(200).body == blob);
+    let last = connection.read(false).expect("the last answer").expect(200);
+    assert_eq!(last.header("connection"), Some("close"));
+    let _ = sends.join().expect("a sender");
+    assert_eq!(connection.read_to_end().unwrap_or_default(), b"");
+}
+
+#[test]
+fn an_answer_that_is_read_slowly_is_whole_and_the_connection_closes_as_it_was_asked_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let certificate = Certificate::in_folder(folder.path());
+    let mut config = Config::complete();
+    let plain = Registry::start(config.clone());
+    config.http.tls = Some(certificate.settings());
+    let encrypted = Registry::start(config);
+    let over_tls = certificate.connect(encrypted.address()).expect("a connection");
+    let blob: Vec<u8> = (0..20 << 20).map(|n: u32| (n / 7) as u8).collect();
+    for mut connection in [Connection::open(plain.address()), over_tls] {
+        let push = format!("/v2/app/blobs/uploads/?digest={}", Digest::sha256(&blob));
+        connection
+            .exchange(&Request::new("POST", &push).body(&blob))
+            .expect(201);
+        let get = Request::new("GET", &format!("/v2/app/blobs/{}", Digest::sha256(&blob)));
+        for closes in [false, true] {
+            let get = match closes {
+                true => get.clone().header("Connection", "close"),
+                false => get.clone(),
+            };
+            connection.write(&get.to_bytes("x"));
+            // What the system takes is soon full, and the rest waits.
+            sleep(PAUSE * 3);
+            let answer = connection.read(false).expect("an answer").expect(200);
+            assert!(answer.body == blob);
+        }
+        assert_eq!(connection.read_to_end().expect("the end"), b"");
+    }
+}
+
+#[test]
 fn every_rest_has_an_end() {
     let mut config = Config::complete();
     config.http.limits.headtimeout = Duration::seconds(1);
