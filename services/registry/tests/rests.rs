@@ -201,8 +201,8 @@ fn with_chunks(body: &[u8]) -> Vec<u8> {
     [head.as_bytes(), body].concat()
 }
 
-#[test]
-fn a_connection_that_rests_serves_again_whatever_the_answer() {
+/// Has a connection on which a blob was pushed do this, in plain and over TLS.
+fn with_pushed(blob: &[u8], test: impl Fn(&mut Connection, &str)) {
     let folder = tempfile::tempdir().unwrap();
     let certificate = Certificate::in_folder(folder.path());
     let mut config = Config::complete();
@@ -210,17 +210,24 @@ fn a_connection_that_rests_serves_again_whatever_the_answer() {
     config.http.tls = Some(certificate.settings());
     let encrypted = Registry::start(config);
     let over_tls = certificate.connect(encrypted.address()).expect("a connection");
-    // Large enough to be sent past the HTTP library.
-    let blob: Vec<u8> = (0..3 << 20).map(|n: u32| (n / 5) as u8).collect();
-    let digest = Digest::sha256(&blob);
+    let digest = Digest::sha256(blob);
     for mut connection in [Connection::open(plain.address()), over_tls] {
         let push = format!("/v2/app/blobs/uploads/?digest={digest}");
         connection
-            .exchange(&Request::new("POST", &push).body(&blob))
+            .exchange(&Request::new("POST", &push).body(blob))
             .expect(201);
+        test(&mut connection, &format!("/v2/app/blobs/{digest}"));
+    }
+}
+
+#[test]
+fn a_connection_that_rests_serves_again_whatever_the_answer() {
+    // Large enough to be sent past the HTTP library.
+    let blob: Vec<u8> = (0..3 << 20).map(|n: u32| (n / 5) as u8).collect();
+    with_pushed(&blob, |connection, path| {
         for _ in 0..3 {
             sleep(PAUSE);
-            let got = connection.exchange(&Request::new("GET", &format!("/v2/app/blobs/{digest}")));
+            let got = connection.exchange(&Request::new("GET", path));
             assert!(got.expect(200).body == blob);
             sleep(PAUSE);
             let missing = connection.exchange(&Request::new("GET", "/v2/app/manifests/missing"));
@@ -230,7 +237,7 @@ fn a_connection_that_rests_serves_again_whatever_the_answer() {
         let last = connection.exchange(&Request::new("GET", "/v2/").header("Connection", "close"));
         last.expect(200);
         assert_eq!(connection.read_to_end().expect("the end"), b"");
-    }
+    });
 }
 
 #[test]
@@ -260,20 +267,9 @@ fn what_is_sent_behind_a_last_request_takes_no_answer_away() {
 
 #[test]
 fn an_answer_that_is_read_slowly_is_whole_and_the_connection_closes_as_it_was_asked_to() {
-    let folder = tempfile::tempdir().unwrap();
-    let certificate = Certificate::in_folder(folder.path());
-    let mut config = Config::complete();
-    let plain = Registry::start(config.clone());
-    config.http.tls = Some(certificate.settings());
-    let encrypted = Registry::start(config);
-    let over_tls = certificate.connect(encrypted.address()).expect("a connection");
     let blob: Vec<u8> = (0..20 << 20).map(|n: u32| (n / 7) as u8).collect();
-    for mut connection in [Connection::open(plain.address()), over_tls] {
-        let push = format!("/v2/app/blobs/uploads/?digest={}", Digest::sha256(&blob));
-        connection
-            .exchange(&Request::new("POST", &push).body(&blob))
-            .expect(201);
-        let get = Request::new("GET", &format!("/v2/app/blobs/{}", Digest::sha256(&blob)));
+    with_pushed(&blob, |connection, path| {
+        let get = Request::new("GET", path);
         for closes in [false, true] {
             let get = match closes {
                 true => get.clone().header("Connection", "close"),
@@ -286,7 +282,7 @@ fn an_answer_that_is_read_slowly_is_whole_and_the_connection_closes_as_it_was_as
             assert!(answer.body == blob);
         }
         assert_eq!(connection.read_to_end().expect("the end"), b"");
-    }
+    });
 }
 
 #[test]
