@@ -7,7 +7,7 @@
     reason = "a test that cannot go on ends"
 )]
 
-use oci::Digest;
+use oci::{Descriptor, Digest, media_type};
 use registry::{
     Config,
     config::{Anonymous, Auth, Duration, Htpasswd},
@@ -72,58 +72,118 @@ fn some_request(numbers: &mut Numbers, number: usize, layer: &str, host: &str) -
     }
 }
 
-/// Sends requests without waiting for their answers, in pieces and with pauses, and reads the answers.
-fn ask(registry: &Registry, layer: &str, seed: u64) {
+/// The same registry in plain and over TLS.
+struct Both {
+    plain: Registry,
+    encrypted: Registry,
+    certificate: Certificate,
+    _folder: tempfile::TempDir,
+}
+
+impl Both {
+    fn start() -> Both {
+        let folder = tempfile::tempdir().unwrap();
+        let certificate = Certificate::in_folder(folder.path());
+        let mut config = Config::complete();
+        let plain = Registry::start(config.clone());
+        config.http.tls = Some(certificate.settings());
+        Both {
+            plain,
+            encrypted: Registry::start(config),
+            certificate,
+            _folder: folder,
+        }
+    }
+
+    /// A connection to each.
+    fn connections(&self) -> [Connection; 2] {
+        let over_tls = self.certificate.connect(self.encrypted.address());
+        [
+            Connection::open(self.plain.address()),
+            over_tls.expect("a connection"),
+        ]
+    }
+}
+
+fn push(connection: &mut Connection, blob: &[u8]) {
+    let target = format!("/v2/app/blobs/uploads/?digest={}", Digest::sha256(blob));
+    connection
+        .exchange(&Request::new("POST", &target).body(blob))
+        .expect(201);
+}
+
+/// Sends requests without waiting for their answers, in pieces and with pauses, and reads the answers. They are few and small enough for
+/// the system to keep them meanwhile.
+fn ask(connection: &mut Connection, layer: &str, seed: u64) {
     const REQUESTS: usize = 16;
     let mut numbers = Numbers(seed * 0x9e37_79b9_7f4a_7c15);
     let asked: Vec<_> = (0..REQUESTS)
-        .map(|number| some_request(&mut numbers, number, layer, &registry.host()))
+        .map(|number| some_request(&mut numbers, number, layer, "x"))
         .collect();
-    let mut sender = socket(registry.address());
-    let mut connection = Connection::over(sender.try_clone().unwrap(), &registry.host());
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let mut waiting = Vec::new();
-            for (number, request) in asked.iter().enumerate() {
-                waiting.extend_from_slice(&request.bytes);
-                if number + 1 < REQUESTS && numbers.below(3) > 0 {
-                    continue;
-                }
-                let mut rest = &waiting[..];
-                while !rest.is_empty() {
-                    let most = [4, 60, 2000][numbers.below(3)];
-                    let (piece, after) = rest.split_at((1 + numbers.below(most)).min(rest.len()));
-                    sender.write_all(piece).unwrap();
-                    rest = after;
-                    if numbers.below(8) == 0 {
-                        sleep(PAUSE);
-                    }
-                }
-                waiting.clear();
-            }
-        });
-        for (number, request) in asked.iter().enumerate() {
+    let mut answered = asked.iter().enumerate();
+    let mut read = |connection: &mut Connection, count: usize| {
+        for (number, request) in answered.by_ref().take(count) {
             let answer = connection.read(request.is_head);
             let answer = answer.unwrap_or_else(|error| panic!("seed {seed}, request {number}: {error}"));
             assert_eq!(answer.status, request.status, "seed {seed}, request {number}");
             let id = answer.header("x-request-id").expect("an id");
             assert_eq!(id, format!("n{number}"), "seed {seed}");
         }
-    });
+    };
+    let (mut waiting, mut unread) = (Vec::new(), 0);
+    for request in &asked {
+        waiting.extend_from_slice(&request.bytes);
+        unread += 1;
+        if numbers.below(3) > 0 {
+            continue;
+        }
+        let mut rest = &waiting[..];
+        while !rest.is_empty() {
+            let most = [4, 60, 2000][numbers.below(3)];
+            let (piece, after) = rest.split_at((1 + numbers.below(most)).min(rest.len()));
+            connection.try_write(piece).unwrap();
+            rest = after;
+            if numbers.below(8) == 0 {
+                sleep(PAUSE);
+            }
+        }
+        waiting.clear();
+        if numbers.below(2) == 0 {
+            read(connection, std::mem::take(&mut unread));
+        }
+    }
+    connection.try_write(&waiting).unwrap();
+    read(connection, unread);
     sleep(PAUSE);
-    connection.write(&Request::new("GET", "/v2/").to_bytes("x"));
-    connection.read(false).expect("an answer").expect(200);
+    connection.exchange(&Request::new("GET", "/v2/")).expect(200);
 }
 
 #[test]
 fn requests_that_come_in_any_pieces_with_any_pauses_are_each_answered_once_and_in_order() {
-    let registry = Registry::complete();
-    registry.push_image("app", "v1", b"layer");
+    let both = Both::start();
+    let config = Descriptor::of(media_type::OCI_CONFIG, b"{}");
+    let layer = Descriptor::of(media_type::OCI_LAYER, b"layer");
+    let manifest = testkit::content::image_manifest(&config, &[layer], serde_json::json!({}));
+    for mut connection in both.connections() {
+        push(&mut connection, b"{}");
+        push(&mut connection, b"layer");
+        let put = Request::new("PUT", "/v2/app/manifests/v1")
+            .header("Content-Type", media_type::OCI_MANIFEST)
+            .body(manifest.to_string());
+        connection.exchange(&put).expect(201);
+    }
     let layer = Digest::sha256(b"layer").to_string();
     std::thread::scope(|scope| {
         for thread in 0..16 {
-            let (registry, layer) = (&registry, &layer);
-            scope.spawn(move || (0..8).for_each(|n| ask(registry, layer, 1 + thread * 8 + n)));
+            let (both, layer) = (&both, &layer);
+            scope.spawn(move || {
+                for n in 0..8 {
+                    let seed = 1 + thread * 8 + n;
+                    both.connections()
+                        .iter_mut()
+                        .for_each(|connection| ask(connection, layer, seed));
+                }
+            });
         }
     });
 }
@@ -203,20 +263,13 @@ fn with_chunks(body: &[u8]) -> Vec<u8> {
 
 /// Has a connection on which a blob was pushed do this, in plain and over TLS.
 fn with_pushed(blob: &[u8], test: impl Fn(&mut Connection, &str)) {
-    let folder = tempfile::tempdir().unwrap();
-    let certificate = Certificate::in_folder(folder.path());
-    let mut config = Config::complete();
-    let plain = Registry::start(config.clone());
-    config.http.tls = Some(certificate.settings());
-    let encrypted = Registry::start(config);
-    let over_tls = certificate.connect(encrypted.address()).expect("a connection");
-    let digest = Digest::sha256(blob);
-    for mut connection in [Connection::open(plain.address()), over_tls] {
-        let push = format!("/v2/app/blobs/uploads/?digest={digest}");
-        connection
-            .exchange(&Request::new("POST", &push).body(blob))
-            .expect(201);
-        test(&mut connection, &format!("/v2/app/blobs/{digest}"));
+    let both = Both::start();
+    for mut connection in both.connections() {
+        push(&mut connection, blob);
+        test(
+            &mut connection,
+            &format!("/v2/app/blobs/{}", Digest::sha256(blob)),
+        );
     }
 }
 
