@@ -169,17 +169,13 @@ impl Turns {
     }
 
     /// Whether anything is kept.
-    pub fn holds_any(&self) -> bool {
+    pub fn holds(&self) -> bool {
         !self.held.borrow().is_empty()
     }
 
-    /// Whether anything is kept. If so, this reader is told when it may be handed over.
-    pub fn holds(&self, context: &Context<'_>) -> bool {
-        let holds = self.holds_any();
-        if holds {
-            *self.reader.borrow_mut() = Some(context.waker().clone());
-        }
-        holds
+    /// Has this reader told when more of what is kept may be handed over.
+    pub fn tell(&self, reader: &Context<'_>) {
+        *self.reader.borrow_mut() = Some(reader.waker().clone());
     }
 
     fn wake(&self) {
@@ -191,7 +187,7 @@ impl Turns {
     /// How the connection rests. `None` if a request is under way, or if none has ever been.
     pub fn rest(&self) -> Option<Rest> {
         let since = self.rests_since.get().filter(|_| self.under_way.get() == 0)?;
-        if self.holds_any() {
+        if self.holds() {
             return Some(Rest::Heard(since));
         }
         Some(match self.stage.get() {

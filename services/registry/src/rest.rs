@@ -122,7 +122,7 @@ where
             while lent.0.rest(until, &rests.stopping).await? {
                 let served = Box::pin(http.call((lent.clone(), Protocol::Http1, peer)));
                 if let Some(end) = lent.0.serve(served, &rests).await {
-                    if end.is_ok() && lent.0.turns.holds_any() {
+                    if end.is_ok() && lent.0.turns.holds() {
                         let _ = timeout(rests.closing, lent.0.discard()).await;
                     }
                     return end;
@@ -198,7 +198,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             buffer.put_slice(&held);
             return Poll::Ready(Ok(()));
         }
-        if turns.holds(context) {
+        if turns.holds() {
+            turns.tell(context);
             return Poll::Pending;
         }
         let before = buffer.filled().len();
@@ -209,8 +210,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             turns.hold(&came[count..]);
             buffer.set_filled(before + count);
             if count == 0 {
-                // Nothing would be the end. Who waits is told.
-                turns.holds(context);
+                // To hand over nothing would be the end.
+                turns.tell(context);
                 return Poll::Pending;
             }
         }
